@@ -1,0 +1,63 @@
+"""Native extensions of wheeld; every other fact about the package stands in pyproject.toml.
+
+`WHEELD_EXT=wheel,core` builds only the named extensions. `WHEELD_SANITIZE=1` builds with ASan and UBSan.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+ROOT = Path(__file__).resolve().parent
+
+# short name -> (module, Cython source, C sources). A .pyx is never named like a .c of the same folder (Cython would overwrite it).
+MODULES: dict[str, tuple[str, str, list[str]]] = {
+    "wheel": ("wheeld.wheel._wheel", "native/cython/_wheel.pyx", ["native/wheel/wh_wheel.c"]),
+}
+
+
+def extensions() -> list[Extension]:
+    """The extensions to build, as told by WHEELD_EXT (all when it is not set)."""
+    wanted = [name for name in os.environ.get("WHEELD_EXT", "").split(",") if name] or list(MODULES)
+    headers = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("native/**/*.h"))
+    headers += sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("native/**/*.pxd"))
+    flags = ["-O3", "-std=c11", "-fno-strict-aliasing", "-Wall", "-Wextra", "-Wno-unused-parameter", "-Wno-unused-function"]
+    link: list[str] = []
+    if os.environ.get("WHEELD_SANITIZE"):
+        flags = ["-O1", "-g", "-std=c11", "-fno-omit-frame-pointer", "-fsanitize=address,undefined"]
+        link = ["-fsanitize=address,undefined"]
+    found = []
+    for name in wanted:
+        module, source, c_sources = MODULES[name]
+        found.append(
+            Extension(
+                module,
+                [source, *c_sources],
+                include_dirs=["native/common", "native/wheel", "native/core", "native/wire", "native/fold"],
+                depends=headers,
+                extra_compile_args=flags,
+                extra_link_args=link,
+            )
+        )
+    return found
+
+
+class LazyCythonBuild(build_ext):
+    """Cythonizes when extensions are really built, so that metadata hooks stay fast and need no Cython."""
+
+    def finalize_options(self) -> None:
+        from Cython.Build import cythonize
+
+        self.distribution.ext_modules[:] = cythonize(
+            self.distribution.ext_modules,
+            build_dir="build/cython",
+            include_path=["native/cython"],
+            compiler_directives={"language_level": 3, "boundscheck": False, "wraparound": False, "embedsignature": True},
+        )
+        super().finalize_options()
+
+
+setup(ext_modules=extensions(), cmdclass={"build_ext": LazyCythonBuild})
