@@ -1,0 +1,115 @@
+"""Every bound of the system, in one place.
+
+Owns: the numbers. Does not own: their enforcement (edge, admission, core and store refuse, each at its own door).
+Invariant: the relations asserted at the end hold, so that a value which passes one layer fits the next.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+KIB: Final = 1024
+MIB: Final = 1024 * KIB
+SECOND_MS: Final = 1000
+MINUTE_MS: Final = 60 * SECOND_MS
+HOUR_MS: Final = 60 * MINUTE_MS
+DAY_MS: Final = 24 * HOUR_MS
+
+# Identifiers and time
+SHARDS_DEFAULT: Final = 16
+SHARDS_MAX: Final = 4096
+BUCKET_WIDTH_MS: Final = 10 * MINUTE_MS
+SCHEDULE_AHEAD_MS_MAX: Final = 50 * 366 * DAY_MS
+"""A job may lie at most this far ahead (about 50 years); the year 9999 is refused with SCHEDULE_TOO_FAR."""
+
+# A job
+NAME_BYTES_MAX: Final = 63
+"""Longest namespace, and longest queue name: [a-z0-9] then [a-z0-9_.-]."""
+QUEUE_PATH_BYTES_MAX: Final = 2 * NAME_BYTES_MAX + 1
+TYPE_BYTES_MAX: Final = 128
+KEY_BYTES_MAX: Final = 200
+ROUTING_KEY_BYTES_MAX: Final = 200
+LABELS_MAX: Final = 32
+LABEL_KEY_BYTES_MAX: Final = 63
+LABEL_VALUE_BYTES_MAX: Final = 255
+LABELS_BYTES_MAX: Final = 4 * KIB
+TRACE_BYTES_MAX: Final = 128
+PAYLOAD_BYTES_MAX: Final = 256 * KIB
+PRIORITY_MAX: Final = 9
+PRIORITY_DEFAULT: Final = 4
+PRIORITY_AGEING_MS: Final = 60 * SECOND_MS
+"""A job gains one priority level over newer ones for each minute that it has waited."""
+ATTEMPTS_DEFAULT: Final = 20
+ATTEMPTS_MAX: Final = 1000
+BACKOFF_INITIAL_MS_DEFAULT: Final = 1 * SECOND_MS
+BACKOFF_MS_MAX_DEFAULT: Final = 1 * HOUR_MS
+BACKOFF_MS_LIMIT: Final = 7 * DAY_MS
+BACKOFF_PERCENT_DEFAULT: Final = 200
+BACKOFF_PERCENT_MIN: Final = 100
+BACKOFF_PERCENT_MAX: Final = 1000
+BACKOFF_JITTER_PERCENT_DEFAULT: Final = 20
+IDEMPOTENCY_WINDOW_MS: Final = 7 * DAY_MS
+"""An idempotency key is remembered at least this long after the submit that brought it."""
+
+# Leases and workers
+LEASE_MS_DEFAULT: Final = 30 * SECOND_MS
+LEASE_MS_MIN: Final = 1 * SECOND_MS
+LEASE_MS_MAX: Final = 12 * HOUR_MS
+WORKER_ID_BYTES_MAX: Final = 64
+SESSION_ID_BYTES_MAX: Final = 64
+STREAM_QUEUES_MAX: Final = 64
+STREAM_JOBS_MAX: Final = 100_000
+STREAM_BYTES_DEFAULT: Final = 64 * MIB
+STREAM_BYTES_MAX: Final = 1024 * MIB
+FRAME_JOBS_MAX: Final = 4096
+FRAME_BYTES_MAX: Final = 1 * MIB
+ERROR_BYTES_MAX: Final = 4 * KIB
+RESULT_BYTES_MAX: Final = 16 * KIB
+SETTLES_MAX: Final = 10_000
+"""Acks, nacks, releases and renewals in one message."""
+LEASE_WAIT_MS_MAX: Final = 50 * SECOND_MS
+SETTLED_TOKENS_REMEMBERED: Final = 1 << 17
+"""Tokens of the newest settled leases that stay in memory, so that a repeated ack is answered without a read."""
+
+# Batches and messages
+BATCH_JOBS_MAX: Final = 10_000
+MESSAGE_BYTES_MAX: Final = 4 * MIB
+PRODUCER_BATCHES_REMEMBERED: Final = 64
+"""Batches of one producer session whose answers can be asked for again."""
+PAGE_SIZE_DEFAULT: Final = 50
+PAGE_SIZE_MAX: Final = 1000
+
+# Journal
+GROUP_BYTES_SOFT: Final = 512 * KIB
+"""The driver takes a group once it holds this much; one batch is never split, so a group may be larger."""
+GROUP_BYTES_HARD: Final = 64 * MIB
+SEGMENT_BYTES: Final = 64 * MIB
+STAGED_BYTES_MAX: Final = 2 * MIB
+"""Submits wait at the door while this much is decided and not yet taken into a group."""
+
+# Memory and disk
+RESIDENT_BYTES_DEFAULT: Final = 2048 * MIB
+RETAINED_BYTES_SUBMIT_MAX: Final = 512 * MIB
+"""Past this many journal bytes that the storekeeper has not yet folded, submits are refused."""
+RETAINED_BYTES_GRANT_MAX: Final = 1024 * MIB
+"""Past this many, grants stop too. Acks always go through."""
+FREE_SPACE_BYTES_MIN: Final = RETAINED_BYTES_GRANT_MAX + 2 * SEGMENT_BYTES + 256 * MIB
+DEPARTED_REMEMBERED_MAX: Final = 4_000_000
+"""Ids that left memory while a load is under way; past this the load is abandoned and asked for again."""
+RECENT_KEYS_MAX: Final = 2_000_000
+HORIZON_MS: Final = 20 * MINUTE_MS
+"""Jobs due within this time are held in memory, as far as the byte cap allows."""
+
+# Firing
+LEAD_MS_MIN: Final = 5
+LEAD_MS_MAX: Final = 50
+GRANTS_PER_TICK_MAX: Final = 8192
+EXPIRIES_PER_TICK_MAX: Final = 65_536
+
+assert LEASE_MS_MIN <= LEASE_MS_DEFAULT <= LEASE_MS_MAX < 1 << 32
+assert PAYLOAD_BYTES_MAX + 8 * KIB < FRAME_BYTES_MAX <= MESSAGE_BYTES_MAX
+assert QUEUE_PATH_BYTES_MAX <= 255 and TYPE_BYTES_MAX <= 255 and KEY_BYTES_MAX <= 255 and TRACE_BYTES_MAX <= 255
+assert MESSAGE_BYTES_MAX < GROUP_BYTES_HARD <= SEGMENT_BYTES
+assert RETAINED_BYTES_SUBMIT_MAX < RETAINED_BYTES_GRANT_MAX < FREE_SPACE_BYTES_MIN
+assert LEAD_MS_MIN < LEAD_MS_MAX < LEASE_MS_MIN
+assert SETTLES_MAX < STREAM_JOBS_MAX
