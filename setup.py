@@ -13,9 +13,11 @@ from setuptools.command.build_ext import build_ext
 
 ROOT = Path(__file__).resolve().parent
 
+WHEEL_C = [f"native/wheel/wh_wheel{part}.c" for part in ("", "_chain", "_sweep", "_check")]
+
 # short name -> (module, Cython source, C sources). A .pyx is never named like a .c of the same folder (Cython would overwrite it).
 MODULES: dict[str, tuple[str, str, list[str]]] = {
-    "wheel": ("wheeld.wheel._wheel", "native/cython/_wheel.pyx", ["native/wheel/wh_wheel.c"]),
+    "wheel": ("wheeld.wheel._wheel", "native/cython/_wheel.pyx", WHEEL_C),
 }
 
 

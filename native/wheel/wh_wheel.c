@@ -1,0 +1,275 @@
+/* The wheel's operations: arming, cancelling, moving time. Layout and invariants: wh_wheel.h, wh_wheel_internal.h. */
+#include "wh_wheel_internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+wh_wheel *wh_wheel_new(uint64_t now) {
+    wh_wheel *wheel = calloc(1, sizeof *wheel);
+    if (wheel != NULL)
+        wheel->now = now;
+    return wheel;
+}
+
+void wh_wheel_free(wh_wheel *wheel) {
+    if (wheel == NULL)
+        return;
+    wh_slab_free(&wheel->slab);
+    free(wheel->stamps);
+    free(wheel);
+}
+
+int wh_wheel_reserve(wh_wheel *wheel, uint32_t keys) {
+    if (keys <= wheel->keys)
+        return 0;
+    if (keys > wheel->keys_allocated) {
+        uint64_t wanted = (uint64_t)wheel->keys_allocated + wheel->keys_allocated / 4;
+        if (wanted < keys)
+            wanted = keys;
+        if (wanted > UINT32_MAX)
+            wanted = UINT32_MAX;
+        uint32_t *stamps = realloc(wheel->stamps, (size_t)wanted * sizeof *stamps);
+        if (stamps == NULL)
+            return WH_WHEEL_NO_MEMORY;
+        wheel->stamps = stamps;
+        wheel->keys_allocated = (uint32_t)wanted;
+    }
+    memset(wheel->stamps + wheel->keys, 0, (size_t)(keys - wheel->keys) * sizeof *wheel->stamps);
+    wheel->keys = keys;
+    return 0;
+}
+
+/* Puts a record where (due, now) says. false: no memory, nothing changed. */
+static inline bool place(wh_wheel *wheel, wh_record record) {
+    uint32_t slot = wh_slot_of(record.due, wheel->now);
+    wh_chain *chain = &wheel->slots[slot];
+    bool was_empty = chain->head == NULL;
+    if (!wh_chain_append(&wheel->slab, chain, record))
+        return false;
+    if (was_empty)
+        wh_mark_slot(wheel, slot);
+    return true;
+}
+
+static inline void sweep_if_needed(wh_wheel *wheel) {
+    if (wheel->records - wheel->live > wheel->live + WH_DEAD_TOLERATED)
+        wh_sweep(wheel);
+}
+
+/* Arms a valid key. */
+static inline int arm(wh_wheel *wheel, uint32_t key, uint64_t due) {
+    uint32_t old = wheel->stamps[key];
+    int late = due <= wheel->now;
+    wh_record record = {.due = late ? wheel->now : due, .key = key, .stamp = (old + 1) | 1};
+    bool behind_pending = wheel->pending.head != NULL && record.due <= wheel->pending_last;
+    bool placed = behind_pending ? wh_chain_append(&wheel->slab, &wheel->pending, record) : place(wheel, record);
+    if (!placed)
+        return WH_WHEEL_NO_MEMORY;
+    wheel->stamps[key] = record.stamp;
+    wheel->records++;
+    if (old & 1)
+        sweep_if_needed(wheel);
+    else
+        wheel->live++;
+    return late;
+}
+
+int wh_wheel_arm(wh_wheel *wheel, uint32_t key, uint64_t due) {
+    return key < wheel->keys ? arm(wheel, key, due) : WH_WHEEL_BAD_KEY;
+}
+
+int wh_wheel_arm_many(wh_wheel *wheel, const uint32_t *keys, const uint64_t *dues, size_t count, size_t *late) {
+    for (size_t at = 0; at < count; at++)
+        if (keys[at] >= wheel->keys)
+            return WH_WHEEL_BAD_KEY;
+    for (size_t at = 0; at < count; at++) {
+        if (at + WH_PREFETCH < count)
+            __builtin_prefetch(&wheel->stamps[keys[at + WH_PREFETCH]], 1);
+        int code = arm(wheel, keys[at], dues[at]);
+        if (code < 0)
+            return code;
+        *late += (size_t)code;
+    }
+    return 0;
+}
+
+/* Returns the arenas of a burst once the last record is gone. */
+static inline void shrink_if_empty(wh_wheel *wheel) {
+    if (wheel->slab.used_bytes == 0 && wheel->slab.arena_bytes != 0)
+        wh_slab_shrink(&wheel->slab);
+}
+
+int wh_wheel_cancel(wh_wheel *wheel, uint32_t key) {
+    if (key >= wheel->keys || !(wheel->stamps[key] & 1))
+        return 0;
+    wheel->stamps[key]++;
+    wheel->live--;
+    sweep_if_needed(wheel);
+    return 1;
+}
+
+size_t wh_wheel_cancel_many(wh_wheel *wheel, const uint32_t *keys, size_t count) {
+    size_t cancelled = 0;
+    for (size_t at = 0; at < count; at++) {
+        if (at + WH_PREFETCH < count && keys[at + WH_PREFETCH] < wheel->keys)
+            __builtin_prefetch(&wheel->stamps[keys[at + WH_PREFETCH]], 1);
+        cancelled += (size_t)wh_wheel_cancel(wheel, keys[at]);
+    }
+    return cancelled;
+}
+
+int wh_wheel_armed(const wh_wheel *wheel, uint32_t key) {
+    return key < wheel->keys && (wheel->stamps[key] & 1);
+}
+
+/* Finds the first occupied slot. All slots of a level come before all of the next: false when there is none. */
+static inline bool first_slot(const wh_wheel *wheel, uint32_t *slot, unsigned *level) {
+    for (unsigned at = 0; at < WH_LEVELS; at++) {
+        if (wheel->summary[at] == 0)
+            continue;
+        uint32_t word = (wh_level_base[at] >> 6) + (uint32_t)__builtin_ctzll(wheel->summary[at]);
+        *slot = word * 64 + (uint32_t)__builtin_ctzll(wheel->words[word]);
+        *level = at;
+        return true;
+    }
+    return false;
+}
+
+/* Moves the pending chain down to the slots its records now belong to. false: no memory, the rest stays pending. */
+static bool cascade(wh_wheel *wheel) {
+    wh_chain *chain = &wheel->pending;
+    while (chain->head != NULL) {
+        wh_chunk *chunk = chain->head;
+        bool all_live = wheel->records == wheel->live;
+        if (chunk->next != NULL)
+            __builtin_prefetch(chunk->next);
+        if (!all_live)
+            wh_prefetch_stamps(wheel, chunk);
+        for (; chunk->begin < chunk->end; chunk->begin++) {
+            const wh_record *record = &chunk->records[chunk->begin];
+            if (!all_live && chunk->begin + WH_PREFETCH < chunk->end)
+                __builtin_prefetch(&wheel->stamps[record[WH_PREFETCH].key]);
+            if (!all_live && !wh_is_live(wheel, record))
+                wheel->records--;
+            else if (!place(wheel, *record))
+                return false;
+        }
+        wh_chain_pop(&wheel->slab, chain);
+    }
+    return true;
+}
+
+/* Hands out the live records of a level 0 slot. false: the output is full and a live one is left. */
+static bool drain(wh_wheel *wheel, uint32_t slot, uint32_t *keys_out, size_t capacity, size_t *written) {
+    wh_chain *chain = &wheel->slots[slot];
+    size_t at_out = *written;
+    wh_sweep_forget(wheel, slot);
+    while (chain->head != NULL) {
+        wh_chunk *chunk = chain->head;
+        unsigned at = chunk->begin, end = chunk->end;
+        size_t at_out_before = at_out;
+        if (chunk->next != NULL)
+            __builtin_prefetch(chunk->next);
+        wh_prefetch_stamps(wheel, chunk);
+        for (; at < end; at++) {
+            const wh_record *record = &chunk->records[at];
+            if (at + WH_PREFETCH < end)
+                __builtin_prefetch(&wheel->stamps[record[WH_PREFETCH].key], 1);
+            if (!wh_is_live(wheel, record))
+                continue;
+            if (at_out == capacity)
+                break;
+            wheel->stamps[record->key]++;
+            keys_out[at_out++] = record->key;
+        }
+        wheel->records -= at - chunk->begin;
+        wheel->live -= at_out - at_out_before;
+        chunk->begin = (uint16_t)at;
+        *written = at_out;
+        if (at < end)
+            return false;
+        wh_chain_pop(&wheel->slab, chain);
+    }
+    wh_clear_slot(wheel, slot);
+    return true;
+}
+
+size_t wh_wheel_advance(wh_wheel *wheel, uint64_t now, uint32_t *keys_out, size_t capacity) {
+    size_t written = 0;
+    uint32_t slot;
+    unsigned level;
+    if (wheel->pending.head != NULL && !cascade(wheel))
+        return 0;
+    while (first_slot(wheel, &slot, &level)) {
+        uint64_t start = wh_slot_start(slot, level, wheel->now);
+        if (start > now && start != wheel->now)
+            break;
+        if (level == 0) {
+            wheel->now = start;
+            if (!drain(wheel, slot, keys_out, capacity, &written))
+                return written;
+            continue;
+        }
+        wheel->now = start;
+        wh_sweep_forget(wheel, slot);
+        wheel->pending = wheel->slots[slot];
+        wheel->pending_last = start | ((UINT64_C(1) << wh_level_shift[level]) - 1);
+        wheel->slots[slot] = (wh_chain){NULL, NULL};
+        wh_clear_slot(wheel, slot);
+        if (!cascade(wheel))
+            return written;
+    }
+    if (now > wheel->now)
+        wheel->now = now;
+    sweep_if_needed(wheel);
+    shrink_if_empty(wheel);
+    return written;
+}
+
+int wh_wheel_advance_done(const wh_wheel *wheel, uint64_t now) {
+    return wheel->pending.head == NULL && wheel->now >= now && wheel->slots[wheel->now & 4095].head == NULL;
+}
+
+/* Drops the dead records at the front of a slot; false when that empties it. */
+static bool trim(wh_wheel *wheel, uint32_t slot) {
+    wh_chain *chain = &wheel->slots[slot];
+    wh_sweep_forget(wheel, slot);
+    while (chain->head != NULL) {
+        wh_chunk *chunk = chain->head;
+        for (; chunk->begin < chunk->end; chunk->begin++) {
+            if (wh_is_live(wheel, &chunk->records[chunk->begin]))
+                return true;
+            wheel->records--;
+        }
+        wh_chain_pop(&wheel->slab, chain);
+    }
+    wh_clear_slot(wheel, slot);
+    return false;
+}
+
+uint64_t wh_wheel_next(const wh_wheel *wheel) {
+    /* The caller sees no change: only records that can never expire go away, each looked at once. */
+    wh_wheel *cleaned = (wh_wheel *)(uintptr_t)wheel;
+    uint32_t slot;
+    unsigned level;
+    if (wheel->live == 0)
+        return UINT64_MAX;
+    if (wheel->pending.head != NULL)
+        return wheel->now;
+    while (first_slot(wheel, &slot, &level))
+        if (trim(cleaned, slot))
+            return wh_slot_start(slot, level, wheel->now);
+    return UINT64_MAX;
+}
+
+uint64_t wh_wheel_now(const wh_wheel *wheel) {
+    return wheel->now;
+}
+
+size_t wh_wheel_count(const wh_wheel *wheel) {
+    return wheel->live;
+}
+
+size_t wh_wheel_bytes(const wh_wheel *wheel) {
+    return sizeof *wheel + wheel->slab.arena_bytes + (size_t)wheel->keys_allocated * sizeof *wheel->stamps;
+}
