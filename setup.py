@@ -15,8 +15,14 @@ ROOT = Path(__file__).resolve().parent
 
 WHEEL_C = [f"native/wheel/wh_wheel{part}.c" for part in ("", "_chain", "_sweep", "_check")]
 
-# short name -> (module, Cython source, C sources). A .pyx is never named like a .c of the same folder (Cython would overwrite it).
+# Short name -> (module, Cython source, C sources). A .pyx is never named like a .c of its folder: Cython overwrites it.
 MODULES: dict[str, tuple[str, str, list[str]]] = {
+    "journal": (
+        "wheeld.journal._journal",
+        "native/cython/_journal.pyx",
+        ["native/journal/wh_crc32c.c", "native/journal/wh_frame.c", "native/journal/wh_sync.c"],
+    ),
+    "timer": ("wheeld.runtime._timer", "native/cython/_timer.pyx", []),
     "wheel": ("wheeld.wheel._wheel", "native/cython/_wheel.pyx", WHEEL_C),
 }
 
@@ -26,7 +32,15 @@ def extensions() -> list[Extension]:
     wanted = [name for name in os.environ.get("WHEELD_EXT", "").split(",") if name] or list(MODULES)
     headers = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("native/**/*.h"))
     headers += sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("native/**/*.pxd"))
-    flags = ["-O3", "-std=c11", "-fno-strict-aliasing", "-Wall", "-Wextra", "-Wno-unused-parameter", "-Wno-unused-function"]
+    flags = [
+        "-O3",
+        "-std=c11",
+        "-fno-strict-aliasing",
+        "-Wall",
+        "-Wextra",
+        "-Wno-unused-parameter",
+        "-Wno-unused-function",
+    ]
     link: list[str] = []
     if os.environ.get("WHEELD_SANITIZE"):
         flags = ["-O1", "-g", "-std=c11", "-fno-omit-frame-pointer", "-fsanitize=address,undefined"]
@@ -38,7 +52,14 @@ def extensions() -> list[Extension]:
             Extension(
                 module,
                 [source, *c_sources],
-                include_dirs=["native/common", "native/wheel", "native/core", "native/wire", "native/fold"],
+                include_dirs=[
+                    "native/common",
+                    "native/wheel",
+                    "native/core",
+                    "native/wire",
+                    "native/fold",
+                    "native/journal",
+                ],
                 depends=headers,
                 extra_compile_args=flags,
                 extra_link_args=link,
@@ -57,7 +78,12 @@ class LazyCythonBuild(build_ext):
             self.distribution.ext_modules,
             build_dir="build/cython",
             include_path=["native/cython"],
-            compiler_directives={"language_level": 3, "boundscheck": False, "wraparound": False, "embedsignature": True},
+            compiler_directives={
+                "language_level": 3,
+                "boundscheck": False,
+                "wraparound": False,
+                "embedsignature": True,
+            },
         )
         super().finalize_options()
 

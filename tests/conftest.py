@@ -1,0 +1,78 @@
+"""What holds for every test: markers by folder, Hypothesis profiles, a seed that is printed, and no loop left dirty.
+
+Owns no fixture of the product: those stand in the conftest of the folder that needs them. Invariant: an asynchronous
+test that leaves a task running, or whose loop saw an exception that nobody awaited, fails.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import os
+import random
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+TESTS = Path(__file__).parent
+
+settings.register_profile("default", deadline=None, print_blob=True)
+settings.register_profile(
+    "sanitized", deadline=None, print_blob=True, max_examples=25, suppress_health_check=list(HealthCheck)
+)
+settings.load_profile("sanitized" if os.environ.get("WHEELD_TEST_SANITIZED") else "default")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Everything below tests/e2e starts real processes."""
+    for item in items:
+        if TESTS / "e2e" in item.path.parents:
+            item.add_marker(pytest.mark.e2e)
+
+
+def pytest_report_header() -> str:
+    return f"wheeld: native modules {'sanitized' if os.environ.get('WHEELD_TEST_SANITIZED') else 'as built'}"
+
+
+@pytest.fixture
+def seed() -> int:
+    """The seed of a randomized test: WHEELD_SEED repeats a run. Pytest shows the line when the test fails."""
+    value = int(os.environ.get("WHEELD_SEED") or random.SystemRandom().getrandbits(32))
+    print(f"WHEELD_SEED={value}")
+    return value
+
+
+@pytest.fixture
+def rng(seed: int) -> random.Random:
+    """The one source of chance for a randomized test."""
+    return random.Random(seed)
+
+
+@pytest.fixture
+async def loop_guard() -> AsyncIterator[None]:
+    """Fails the test for tasks that outlive it and for exceptions that reached only the loop."""
+    loop = asyncio.get_running_loop()
+    before = asyncio.all_tasks(loop)
+    unhandled: list[dict[str, Any]] = []
+    loop.set_exception_handler(lambda _, context: unhandled.append(context))
+    yield
+    # A task that was cancelled last needs one turn of the loop to end.
+    await asyncio.sleep(0)
+    after = asyncio.all_tasks(loop) - before
+    leaked = [task for task in after if task is not asyncio.current_task() and not task.done()]
+    loop.set_exception_handler(None)
+    for task in leaked:
+        task.cancel()
+    assert not leaked, f"tasks outlive the test: {leaked}"
+    assert not unhandled, f"exceptions that nobody handled: {unhandled}"
+
+
+@pytest.fixture(autouse=True)
+def clean_loop(request: pytest.FixtureRequest) -> None:
+    """Puts the guard around every asynchronous test, outside of its other fixtures: it looks when they have closed."""
+    function = getattr(request, "function", None)
+    if function is not None and inspect.iscoroutinefunction(function):
+        request.getfixturevalue("loop_guard")
