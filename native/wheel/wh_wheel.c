@@ -93,12 +93,6 @@ int wh_wheel_arm_many(wh_wheel *wheel, const uint32_t *keys, const uint64_t *due
     return 0;
 }
 
-/* Returns the arenas of a burst once the last record is gone. */
-static inline void shrink_if_empty(wh_wheel *wheel) {
-    if (wheel->slab.used_bytes == 0 && wheel->slab.arena_bytes != 0)
-        wh_slab_shrink(&wheel->slab);
-}
-
 int wh_wheel_cancel(wh_wheel *wheel, uint32_t key) {
     if (key >= wheel->keys || !(wheel->stamps[key] & 1))
         return 0;
@@ -194,6 +188,33 @@ static bool drain(wh_wheel *wheel, uint32_t slot, uint32_t *keys_out, size_t cap
     return true;
 }
 
+/* Drops the dead records at the front of a slot; false when that empties it. */
+static bool trim(wh_wheel *wheel, uint32_t slot) {
+    wh_chain *chain = &wheel->slots[slot];
+    wh_sweep_forget(wheel, slot);
+    while (chain->head != NULL) {
+        wh_chunk *chunk = chain->head;
+        for (; chunk->begin < chunk->end; chunk->begin++) {
+            if (wh_is_live(wheel, &chunk->records[chunk->begin]))
+                return true;
+            wheel->records--;
+        }
+        wh_chain_pop(&wheel->slab, chain);
+    }
+    wh_clear_slot(wheel, slot);
+    return false;
+}
+
+/* Once no timer lives: drops the dead and returns the arenas of a burst. */
+static void shrink(wh_wheel *wheel) {
+    uint32_t slot;
+    unsigned level;
+    while (first_slot(wheel, &slot, &level))
+        (void)trim(wheel, slot);
+    if (wheel->slab.arenas != NULL)
+        wh_slab_shrink(&wheel->slab);
+}
+
 size_t wh_wheel_advance(wh_wheel *wheel, uint64_t now, uint32_t *keys_out, size_t capacity) {
     size_t written = 0;
     uint32_t slot;
@@ -221,30 +242,15 @@ size_t wh_wheel_advance(wh_wheel *wheel, uint64_t now, uint32_t *keys_out, size_
     }
     if (now > wheel->now)
         wheel->now = now;
-    sweep_if_needed(wheel);
-    shrink_if_empty(wheel);
+    if (wheel->live == 0)
+        shrink(wheel);
+    else
+        sweep_if_needed(wheel);
     return written;
 }
 
 int wh_wheel_advance_done(const wh_wheel *wheel, uint64_t now) {
     return wheel->pending.head == NULL && wheel->now >= now && wheel->slots[wheel->now & 4095].head == NULL;
-}
-
-/* Drops the dead records at the front of a slot; false when that empties it. */
-static bool trim(wh_wheel *wheel, uint32_t slot) {
-    wh_chain *chain = &wheel->slots[slot];
-    wh_sweep_forget(wheel, slot);
-    while (chain->head != NULL) {
-        wh_chunk *chunk = chain->head;
-        for (; chunk->begin < chunk->end; chunk->begin++) {
-            if (wh_is_live(wheel, &chunk->records[chunk->begin]))
-                return true;
-            wheel->records--;
-        }
-        wh_chain_pop(&wheel->slab, chain);
-    }
-    wh_clear_slot(wheel, slot);
-    return false;
 }
 
 uint64_t wh_wheel_next(const wh_wheel *wheel) {

@@ -1,0 +1,200 @@
+/*
+ * Random operations on the wheel beside an array oracle, then a few storms; made for AddressSanitizer and UBSan:
+ *
+ *   gcc -std=c11 -g -O1 -Wall -Wextra -fsanitize=address,undefined -Inative/wheel \
+ *       native/tests/test_wheel.c native/wheel/wh_wheel*.c -o build/test_wheel && build/test_wheel [seed [rounds]]
+ */
+#include "wh_wheel.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+enum { KEYS = 400, STEPS = 3000 };
+
+static uint64_t seed, state;
+
+#define REQUIRE(condition)                                                                                    \
+    do {                                                                                                      \
+        if (!(condition)) {                                                                                   \
+            fprintf(stderr, "%s:%d: %s (seed %" PRIu64 ")\n", __FILE__, __LINE__, #condition, seed);          \
+            exit(1);                                                                                          \
+        }                                                                                                     \
+    } while (0)
+
+static uint64_t draw(void) { /* splitmix64 */
+    uint64_t x = state += UINT64_C(0x9e3779b97f4a7c15);
+    x = (x ^ (x >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
+    x = (x ^ (x >> 27)) * UINT64_C(0x94d049bb133111eb);
+    return x ^ (x >> 31);
+}
+
+static uint64_t below(uint64_t limit) {
+    return draw() % limit;
+}
+
+/* The oracle: per key the effective due time and the order of arming. */
+typedef struct {
+    uint64_t due[KEYS];
+    uint64_t order[KEYS]; /* 0: not armed */
+    uint64_t armed_so_far;
+    uint64_t now;
+} oracle;
+
+static int oracle_first(const oracle *model) {
+    int first = -1;
+    for (int key = 0; key < KEYS; key++) {
+        if (model->order[key] == 0)
+            continue;
+        if (first < 0 || model->due[key] < model->due[first] ||
+            (model->due[key] == model->due[first] && model->order[key] < model->order[first]))
+            first = key;
+    }
+    return first;
+}
+
+/* A time at or after `now`, near an edge of some level more often than not. */
+static uint64_t draw_time(uint64_t now) {
+    static const unsigned edges[] = {0, 1, 6, 11, 12, 21, 22, 31, 32, 41, 42, 52, 53, 62, 63};
+    uint64_t reach = UINT64_C(1) << edges[below(sizeof edges / sizeof *edges)];
+    uint64_t time;
+    switch (below(6)) {
+    case 0: time = now + below(3); break;
+    case 1: time = now + below(5000); break;
+    case 2: time = now + reach - 1 + below(3); break;
+    case 3: time = (now | (reach - 1)) + below(3); break; /* just round the end of a block */
+    case 4: time = UINT64_MAX - below(4); break;
+    default: time = now + below(reach); break;
+    }
+    return time < now ? UINT64_MAX : time;
+}
+
+static void step_arm(wh_wheel *wheel, oracle *model) {
+    uint32_t key = (uint32_t)below(KEYS);
+    uint64_t due = draw_time(model->now);
+    if (below(8) == 0) /* late */
+        due = model->now < 50 ? 0 : model->now - below(50);
+    REQUIRE(wh_wheel_arm(wheel, key, due) == (due <= model->now));
+    model->due[key] = due < model->now ? model->now : due;
+    model->order[key] = ++model->armed_so_far;
+}
+
+static void step_cancel(wh_wheel *wheel, oracle *model) {
+    uint32_t key = (uint32_t)below(KEYS + 2);
+    int armed = key < KEYS && model->order[key] != 0;
+    REQUIRE(wh_wheel_armed(wheel, key) == armed);
+    REQUIRE(wh_wheel_cancel(wheel, key) == armed);
+    if (armed)
+        model->order[key] = 0;
+}
+
+static void step_advance(wh_wheel *wheel, oracle *model) {
+    uint32_t out[KEYS];
+    size_t capacity = below(3) ? KEYS : below(4);
+    uint64_t now = model->now + below(64);
+    uint64_t kind = below(32);
+    if (kind == 0)
+        now = model->now / 2;
+    else if (kind < 8 || now < model->now) { /* to the next edge of a low level */
+        now = model->now | ((UINT64_C(1) << below(kind < 3 ? 30 : 14)) - 1);
+        now += now == UINT64_MAX ? 0 : below(2);
+    } else if (kind == 8 && below(20) == 0) {
+        now = draw_time(model->now); /* a jump over many levels; rare, for it may end the round's time */
+    }
+    size_t written = wh_wheel_advance(wheel, now, out, capacity);
+    uint64_t reached = now > model->now ? now : model->now;
+    for (size_t at = 0; at < written; at++) {
+        int first = oracle_first(model);
+        REQUIRE(first >= 0 && model->due[first] <= reached && out[at] == (uint32_t)first);
+        model->order[first] = 0;
+        model->now = model->due[first] > model->now ? model->due[first] : model->now;
+    }
+    int first = oracle_first(model);
+    int left = first >= 0 && model->due[first] <= reached;
+    REQUIRE(wh_wheel_advance_done(wheel, reached) == !left);
+    REQUIRE(!left || written == capacity);
+    model->now = left ? model->due[first] : reached;
+    REQUIRE(wh_wheel_now(wheel) == model->now);
+}
+
+static void compare(const wh_wheel *wheel, const oracle *model) {
+    int first = oracle_first(model);
+    uint64_t next = wh_wheel_next(wheel);
+    size_t count = 0;
+    for (int key = 0; key < KEYS; key++)
+        count += model->order[key] != 0;
+    REQUIRE(wh_wheel_count(wheel) == count);
+    if (first < 0)
+        REQUIRE(next == UINT64_MAX);
+    else if ((model->due[first] ^ model->now) < 4096)
+        REQUIRE(next == model->due[first]);
+    else
+        REQUIRE(next <= model->due[first] && next > model->now);
+}
+
+static void random_round(void) {
+    static const uint64_t starts[] = {0, 1, 4095, UINT64_C(1) << 32, UINT64_C(1760000000000), UINT64_MAX - 100000};
+    uint64_t start = below(3) ? starts[below(6)] : draw();
+    oracle model = {.now = start};
+    wh_wheel *wheel = wh_wheel_new(start);
+    REQUIRE(wheel != NULL && wh_wheel_reserve(wheel, KEYS / 2) == 0 && wh_wheel_reserve(wheel, KEYS) == 0);
+    REQUIRE(wh_wheel_arm(wheel, KEYS, start) == WH_WHEEL_BAD_KEY);
+    for (int step = 0; step < STEPS; step++) {
+        uint64_t kind = below(10);
+        if (kind < 5)
+            step_arm(wheel, &model);
+        else if (kind < 7)
+            step_cancel(wheel, &model);
+        else
+            step_advance(wheel, &model);
+        if (below(4) == 0) /* wh_wheel_next trims, so it must not follow every step */
+            compare(wheel, &model);
+        if (below(16) == 0)
+            REQUIRE(wh_wheel_check(wheel) == 0);
+    }
+    wh_wheel_free(wheel);
+}
+
+/* Re-arming and cancelling without end must not grow memory, nor lose or reorder what stays. */
+static void storm(void) {
+    enum { MANY = 20000, STORMS = 40 };
+    wh_wheel *wheel = wh_wheel_new(1000);
+    uint32_t *out = malloc(MANY * sizeof *out);
+    REQUIRE(wheel != NULL && out != NULL && wh_wheel_reserve(wheel, MANY) == 0);
+    size_t bytes = 0;
+    for (int round = 0; round < STORMS; round++) {
+        uint64_t spread = round % 2 ? 10 : 3600000;
+        for (uint32_t key = 0; key < MANY; key++)
+            REQUIRE(wh_wheel_arm(wheel, key, 2000 + below(spread)) == 0);
+        for (uint32_t key = 0; key < MANY; key++)
+            if (key % 3)
+                REQUIRE(wh_wheel_cancel(wheel, key) == 1);
+        REQUIRE(wh_wheel_check(wheel) == 0);
+        if (round == 3)
+            bytes = wh_wheel_bytes(wheel);
+    }
+    REQUIRE(wh_wheel_bytes(wheel) <= bytes + bytes / 4);
+    for (uint32_t key = 0; key < MANY; key++)
+        REQUIRE(wh_wheel_arm(wheel, key, 5000) == 0);
+    REQUIRE(wh_wheel_advance(wheel, 4999, out, MANY) == 0);
+    REQUIRE(wh_wheel_advance(wheel, 5000, out, MANY) == MANY);
+    for (uint32_t key = 0; key < MANY; key++)
+        REQUIRE(out[key] == key);
+    REQUIRE(wh_wheel_check(wheel) == 0);
+    REQUIRE(wh_wheel_bytes(wheel) < bytes);
+    wh_wheel_free(wheel);
+    free(out);
+}
+
+int main(int count, char **arguments) {
+    uint64_t rounds = count > 2 ? strtoull(arguments[2], NULL, 10) : 60;
+    seed = count > 1 ? strtoull(arguments[1], NULL, 10) : (uint64_t)time(NULL);
+    state = seed;
+    printf("test_wheel: seed %" PRIu64 ", %" PRIu64 " rounds\n", seed, rounds);
+    for (uint64_t round = 0; round < rounds; round++)
+        random_round();
+    storm();
+    puts("test_wheel: ok");
+    return 0;
+}
