@@ -136,7 +136,7 @@ $(addprefix run-,$(NT_TESTS)): run-%: $(NT)/bin/%
 	@echo "native $*"
 	@$<
 
-.PRECIOUS: $(NT)/native/tests/%.o $(NT)/bin/%
+.PRECIOUS: $(NT)/%.o $(NT)/bin/%
 -include $(NT_OBJECTS:.o=.d) $(addprefix $(NT)/native/tests/,$(addsuffix .d,$(NT_TESTS)))
 
 # Python itself is not instrumented, so the runtimes come in by LD_PRELOAD; libstdc++ as well, or gRPC's C++ exceptions are not seen.

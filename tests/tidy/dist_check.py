@@ -58,15 +58,15 @@ def contents(wheel: Path) -> set[str]:
 
 
 def check_wheel(wheel: Path) -> None:
-    """Typed marker, stubs and native modules are in it, sources of the native modules are not."""
+    """Every file of the package and every native module is in it, sources of the native modules are not."""
     names = contents(wheel)
-    stubs = {f"{module.replace('.', '/')}.pyi" for module in extension_modules()}
-    missing = sorted(({"wheeld/py.typed", "wheeld/__init__.py"} | stubs) - names)
+    package = ROOT / "src" / "wheeld"
+    files = [path for path in package.rglob("*") if path.suffix in (".py", ".pyi", ".typed")]
+    files += [path for path in (package / "web" / "static").rglob("*") if path.is_file()]
+    missing = sorted({str(path.relative_to(package.parent)) for path in files} - names)
     for module in extension_modules():
         if not any(name.startswith(module.replace(".", "/") + ".") and name.endswith(".so") for name in names):
             missing.append(f"{module} (built)")
-    static = {f"wheeld/web/static/{path.name}" for path in (ROOT / "src/wheeld/web/static").glob("*") if path.is_file()}
-    missing += sorted(static - names)
     sources = (".pyx", ".c", ".h", ".pxd")
     stray = sorted(name for name in names if name.endswith(sources) or not name.startswith("wheeld"))
     if missing or stray:

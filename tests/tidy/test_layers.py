@@ -29,6 +29,12 @@ def test_contracts_name_only_packages_of_the_design() -> None:
         assert ours <= layered, f"{contract['id']}: {sorted(ours - layered)}"
 
 
+def test_every_package_has_an_init() -> None:
+    """The contracts do not see a folder without one."""
+    folders = {path.parent for path in (ROOT / "src" / "wheeld").rglob("*.py")}
+    assert not [str(folder) for folder in folders if not (folder / "__init__.py").is_file()]
+
+
 def test_importing_wheeld_is_light() -> None:
     code = f"import sys, wheeld; print([name for name in {HEAVY!r} if name in sys.modules])"
     assert run(sys.executable, "-c", code).stdout.strip() == "[]"
