@@ -13,7 +13,7 @@ from setuptools.command.build_ext import build_ext
 
 ROOT = Path(__file__).resolve().parent
 
-WHEEL_C = [f"native/wheel/wh_wheel{part}.c" for part in ("", "_chain", "_sweep", "_check")]
+WHEEL_C = [f"native/wheel/wh_wheel{part}.c" for part in ("", "_chain", "_memory", "_sweep", "_check")]
 
 # Short name -> (module, Cython source, C sources). A .pyx is never named like a .c of its folder: Cython overwrites it.
 MODULES: dict[str, tuple[str, str, list[str]]] = {

@@ -1,8 +1,9 @@
 /*
  * Random operations on the wheel beside an array oracle, then a few storms; made for AddressSanitizer and UBSan:
  *
- *   gcc -std=c11 -g -O1 -Wall -Wextra -fsanitize=address,undefined -Inative/wheel \
- *       native/tests/test_wheel.c native/wheel/wh_wheel*.c -o build/test_wheel && build/test_wheel [seed [rounds]]
+ *   make run-test_wheel, then build/native-test/bin/test_wheel [seed [rounds]] for one run again
+ *
+ * It brings its own wh_allocate (native/wheel/wh_wheel_memory.c stays out of the link), which fails on demand.
  */
 #include "wh_wheel.h"
 
@@ -14,6 +15,13 @@
 enum { KEYS = 400, STEPS = 3000 };
 
 static uint64_t seed, state;
+static int memory_is_out;
+
+void *wh_allocate(size_t bytes);
+
+void *wh_allocate(size_t bytes) {
+    return memory_is_out ? NULL : aligned_alloc(64, (bytes + 63) / 64 * 64);
+}
 
 #define REQUIRE(condition)                                                                                    \
     do {                                                                                                      \
@@ -187,6 +195,38 @@ static void storm(void) {
     free(out);
 }
 
+/* A cascade that runs out of memory loses nothing, hands nothing out of order and goes on when memory is back. */
+static void exhaustion(void) {
+    enum { MANY = 4000, BLOCK = 8192 };
+    wh_wheel *wheel = wh_wheel_new(1);
+    uint32_t *out = malloc(2 * MANY * sizeof *out);
+    uint64_t due_before = 0;
+    size_t written = 0;
+    REQUIRE(wheel != NULL && out != NULL && wh_wheel_reserve(wheel, 2 * MANY) == 0);
+    for (uint32_t key = 0; key < MANY; key++) /* few chunks in one slot, many once they are spread */
+        REQUIRE(wh_wheel_arm(wheel, key, BLOCK + key) == 0);
+    memory_is_out = 1;
+    REQUIRE(wh_wheel_reserve(wheel, 100 * MANY) == WH_WHEEL_NO_MEMORY);
+    REQUIRE(wh_wheel_advance(wheel, BLOCK + MANY, out, 2 * MANY) == 0);
+    REQUIRE(!wh_wheel_advance_done(wheel, BLOCK + MANY) && wh_wheel_next(wheel) <= BLOCK);
+    REQUIRE(wh_wheel_count(wheel) == MANY && wh_wheel_check(wheel) == 0);
+    uint32_t armed = MANY;
+    while (armed < 2 * MANY && wh_wheel_arm(wheel, armed, BLOCK + (armed - MANY)) >= 0)
+        armed++;
+    REQUIRE(armed < 2 * MANY && !wh_wheel_armed(wheel, armed));
+    memory_is_out = 0;
+    while (!wh_wheel_advance_done(wheel, BLOCK + MANY))
+        written += wh_wheel_advance(wheel, BLOCK + MANY, out + written, 7);
+    REQUIRE(written == armed && wh_wheel_check(wheel) == 0);
+    for (size_t at = 0; at < written; at++) {
+        uint64_t due = out[at] % MANY;
+        REQUIRE(due > due_before || (due == due_before && (at == 0 || out[at] > out[at - 1])));
+        due_before = due;
+    }
+    wh_wheel_free(wheel);
+    free(out);
+}
+
 int main(int count, char **arguments) {
     uint64_t rounds = count > 2 ? strtoull(arguments[2], NULL, 10) : 60;
     seed = count > 1 ? strtoull(arguments[1], NULL, 10) : (uint64_t)time(NULL);
@@ -195,6 +235,7 @@ int main(int count, char **arguments) {
     for (uint64_t round = 0; round < rounds; round++)
         random_round();
     storm();
+    exhaustion();
     puts("test_wheel: ok");
     return 0;
 }

@@ -28,9 +28,12 @@ int wh_wheel_reserve(wh_wheel *wheel, uint32_t keys) {
             wanted = keys;
         if (wanted > UINT32_MAX)
             wanted = UINT32_MAX;
-        uint32_t *stamps = realloc(wheel->stamps, (size_t)wanted * sizeof *stamps);
+        uint32_t *stamps = wh_allocate((size_t)wanted * sizeof *stamps);
         if (stamps == NULL)
             return WH_WHEEL_NO_MEMORY;
+        if (wheel->keys != 0)
+            memcpy(stamps, wheel->stamps, wheel->keys * sizeof *stamps);
+        free(wheel->stamps);
         wheel->stamps = stamps;
         wheel->keys_allocated = (uint32_t)wanted;
     }
@@ -52,7 +55,7 @@ static inline bool place(wh_wheel *wheel, wh_record record) {
 }
 
 static inline void sweep_if_needed(wh_wheel *wheel) {
-    if (wheel->records - wheel->live > wheel->live + WH_DEAD_TOLERATED)
+    if (wheel->records - wheel->live > wheel->live / 2 + WH_DEAD_TOLERATED)
         wh_sweep(wheel);
 }
 
@@ -215,9 +218,22 @@ static void shrink(wh_wheel *wheel) {
         wh_slab_shrink(&wheel->slab);
 }
 
+/*
+ * Fetches the chunks and stamps of a whole word of level 0 slots. Sparse slots hold one record each, so that without this each
+ * timer waits for two cache misses of its own.
+ */
+static void prefetch_word(const wh_wheel *wheel, uint32_t word) {
+    for (uint64_t bits = wheel->words[word]; bits != 0; bits &= bits - 1)
+        __builtin_prefetch(wheel->slots[word * 64 + (uint32_t)__builtin_ctzll(bits)].head);
+    for (uint64_t bits = wheel->words[word]; bits != 0; bits &= bits - 1) {
+        const wh_chunk *chunk = wheel->slots[word * 64 + (uint32_t)__builtin_ctzll(bits)].head;
+        __builtin_prefetch(&wheel->stamps[chunk->records[chunk->begin].key], 1);
+    }
+}
+
 size_t wh_wheel_advance(wh_wheel *wheel, uint64_t now, uint32_t *keys_out, size_t capacity) {
     size_t written = 0;
-    uint32_t slot;
+    uint32_t slot, prefetched = WH_WORDS;
     unsigned level;
     if (wheel->pending.head != NULL && !cascade(wheel))
         return 0;
@@ -227,6 +243,10 @@ size_t wh_wheel_advance(wh_wheel *wheel, uint64_t now, uint32_t *keys_out, size_
             break;
         if (level == 0) {
             wheel->now = start;
+            if (slot >> 6 != prefetched && now >= (start | 63)) {
+                prefetched = slot >> 6;
+                prefetch_word(wheel, prefetched);
+            }
             if (!drain(wheel, slot, keys_out, capacity, &written))
                 return written;
             continue;

@@ -22,7 +22,7 @@
  * chain in arming order, and cascading a chain in order keeps first-in-first-out.
  *
  * Cancel is lazy: it changes the key's stamp, and the record that carries the old stamp is dead. Each call that makes a dead
- * record sweeps a bounded number of records once the dead outnumber the live, so memory stays within about twice the live.
+ * record sweeps a bounded number of records once the dead are half as many as the live, which bounds memory.
  */
 #ifndef WH_WHEEL_H
 #define WH_WHEEL_H

@@ -1,9 +1,4 @@
 /* Chains of chunks and the slab they are cut from: no allocation per timer, memory reused by size class. */
-#if defined(__linux__)
-#define _DEFAULT_SOURCE
-#include <sys/mman.h>
-#endif
-
 #include "wh_wheel_internal.h"
 
 #include <stdlib.h>
@@ -12,7 +7,7 @@ static const uint16_t class_bytes[WH_CLASSES] = {64, 256, 1024};
 
 enum {
     ARENA_FIRST_BYTES = 64 * 1024,
-    ARENA_BYTES = 2 * 1024 * 1024, /* a huge page where the system has them */
+    ARENA_BYTES = 2 * 1024 * 1024,
     ARENA_HEADER_BYTES = 64,
 };
 
@@ -21,13 +16,9 @@ static bool add_arena(wh_slab *slab) {
     size_t bytes = slab->arenas == NULL ? ARENA_FIRST_BYTES : slab->arenas->bytes * 2;
     if (bytes > ARENA_BYTES)
         bytes = ARENA_BYTES;
-    wh_arena *arena = aligned_alloc(bytes == ARENA_BYTES ? ARENA_BYTES : 64, bytes);
+    wh_arena *arena = wh_allocate(bytes);
     if (arena == NULL)
         return false;
-#if defined(MADV_HUGEPAGE)
-    if (bytes == ARENA_BYTES)
-        (void)madvise(arena, bytes, MADV_HUGEPAGE);
-#endif
     arena->next = slab->arenas;
     arena->bytes = bytes;
     slab->arenas = arena;

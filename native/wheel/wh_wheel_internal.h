@@ -133,6 +133,10 @@ static inline void wh_prefetch_stamps(const wh_wheel *wheel, const wh_chunk *chu
         __builtin_prefetch(&wheel->stamps[chunk->records[at].key], 1);
 }
 
+/* Memory aligned to a cache line, on huge pages when it is large: timers are touched at random, so every small page costs a TLB
+   miss. Freed with free(); NULL: no memory. */
+void *wh_allocate(size_t bytes);
+
 /* Appends an empty chunk to the chain (one that the next append fills at once). false: no memory. */
 bool wh_chain_grow(wh_slab *slab, wh_chain *chain);
 

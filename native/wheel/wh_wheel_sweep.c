@@ -2,8 +2,8 @@
  * The sweeper: gives back the memory of cancelled timers a little at a time.
  *
  * It walks all chains in a circle, one chunk per step, squeezes the dead records out and moves the rest forward into the room
- * of the chunk before. A full circle drops every record that was dead when it began, and it runs only while the dead outnumber
- * the live, so a record looked at drops half a dead one on average. Order within a chain never changes.
+ * of the chunk before. A full circle drops every record that was dead when it began, and it runs only while a third of
+ * all records are dead, so three records looked at drop one dead on average. Order within a chain never changes.
  */
 #include "wh_wheel_internal.h"
 
