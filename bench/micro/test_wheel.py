@@ -1,9 +1,9 @@
 """Arm, cancel and expire of the wheel beside heapq, sortedcontainers and the reference; one op table over all rivals.
 
-    pytest bench/micro/test_wheel.py --benchmark-group-by=func,param:timers      (-m large for 10 and 50 million)
+    pytest bench/micro/test_wheel.py -m "not large"     (-m large: 10 and 50 million; seven gigabytes)
 
-Owns the rivals' adapters and the workload: due times uniform over an hour, keys in random order, batches of 10,000. Each round
-works on a wheel with `timers` resident. Figures per operation stand in `extra_info["ns_per_op"]`.
+Owns the rivals' adapters and the workload: due times uniform over an hour, keys in random order, batches of 10,000. Each
+round works on a wheel with `timers` resident. Figures per operation stand in `extra_info["ns_per_op"]`.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from itertools import islice
 from typing import Any, Protocol
 
 import pytest
+
 from wheeld.wheel.native import NativeWheel
 from wheeld.wheel.reference import ReferenceWheel
 
@@ -104,7 +105,7 @@ CASES += [pytest.param("native", n * MILLION, id=f"native-{n}M", marks=pytest.ma
 def resident(name: str, timers: int) -> tuple[Rival, array[int], array[int]]:
     """A rival with `timers` armed, and the keys and due times in arming order."""
     rng = random.Random(1)
-    # Shuffling tens of millions in Python takes minutes; a stride coprime to the count scatters keys just as well.
+    # Shuffling tens of millions in Python takes long; a stride coprime to the count scatters keys just as well.
     stride = 7_368_787
     keys = array("I", (index * stride % timers for index in range(timers)))
     dues_ms = array("Q", (rng.randrange(1, HORIZON_MS) for _ in range(timers)))

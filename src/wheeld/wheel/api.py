@@ -1,8 +1,8 @@
 """What a timing wheel offers, whichever way it is made.
 
 Owns the Protocol and its promises; the contract tests hold every implementation to them. Does not own time: a wheel
-never reads a clock, `now_ms` is always an argument. Invariant: a timer expires at its own millisecond, once, in the order
-(max(due, the wheel's time when armed), order of arming).
+never reads a clock, `now_ms` is always an argument. Invariant: a timer expires at its own millisecond, once, in the
+order (max(due, the wheel's time when armed), order of arming).
 """
 
 from __future__ import annotations
