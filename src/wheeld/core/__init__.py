@@ -1,0 +1,1 @@
+"""The node's state machine: one job table, one wheel, one ready set; decisions become entries. Pure: no clock, no I/O, no threads."""
