@@ -1,0 +1,1 @@
+"""The loop around the core: groups, effects, horizon, recovery."""
