@@ -80,7 +80,7 @@ class Journal:
 
     @property
     def free_space_low(self) -> bool:
-        """The disk has no room for the next segment: stop what can wait; what fits the current one still goes through."""
+        """The disk has no room for the next segment: stop what can wait. What fits the current one goes through."""
         return self._writer.free_space_low
 
     @property

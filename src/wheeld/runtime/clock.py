@@ -41,7 +41,7 @@ class SystemClock:
 
 
 class SimClock:
-    """A clock that moves only when told: `advance` moves both clocks, `step_wall` the wall clock alone, as an operator would."""
+    """A clock that moves only when told: `advance` moves both clocks, `step_wall` the wall clock alone."""
 
     def __init__(self, wall_ms: int = 1_700_000_000_000, boot_ms: int = 1_000_000) -> None:
         self._wall_us = wall_ms * 1000

@@ -1,4 +1,4 @@
-"""The firing clock on an event loop: one deadline on the wall clock, exact to the kernel's timer, that knows of clock steps.
+"""The firing clock on an event loop: one deadline on the wall clock, that knows of the clock's steps.
 
 Owns a timerfd and its place in the loop. Does not know what is due. Invariant: after `arm(D)` the callback runs once at
 or after D, never before, unless it is armed or disarmed again; and it runs soon after every step of the wall clock,
@@ -34,7 +34,7 @@ class DeadlineSource(Protocol):
 
 
 class FiringTimer:
-    """See the module. The callback gets True when the wall clock was stepped, and then checks what is due by the new time."""
+    """See the module. The callback gets True when the wall clock was stepped: what is due by the new time?"""
 
     def __init__(
         self, loop: asyncio.AbstractEventLoop, callback: Callable[[bool], None], source: DeadlineSource | None = None
@@ -74,7 +74,7 @@ class FiringTimer:
             self._source.close()
 
     def _note(self, outcome: int) -> None:
-        """Rearming may be what tells of a step (the kernel reports each only once); the caller's own turn must end first."""
+        """Rearming may be what tells of a step, which the kernel reports once; the caller's own turn must end first."""
         if outcome == _timer.STEPPED:
             self._loop.call_soon(self._run_stepped)
 
@@ -87,7 +87,7 @@ class FiringTimer:
             self._run_stepped()
 
     def _run_stepped(self) -> None:
-        """Tell of a step. The deadline stands: rearmed first, so that it holds on the new time whatever the callback does."""
+        """Tell of a step. The deadline stands: rearmed first, so that it holds by the new time in any case."""
         if self._closed:
             return
         if self._deadline_ms is not None:
