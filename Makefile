@@ -184,8 +184,8 @@ dist-check: dist ## Install the wheel into a clean environment, run it there, ou
 
 clean: ## Remove everything that was built, keep the virtual environment
 	@rm -rf build dist src/*.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache .import_linter_cache .benchmarks
-	@find src tests bench -name '*.so' -delete
-	@find src tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
+	@find . -path ./$(VENV) -prune -o -name '*.so' -exec rm -f {} +
+	@find . -path ./$(VENV) -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 	@rm -f $(VENV)/.built $(VENV)/.stamp $(VENV)/.bench
 
 distclean: clean ## Remove the virtual environment as well
