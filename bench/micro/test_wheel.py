@@ -1,9 +1,9 @@
 """Arm, cancel and expire of the wheel beside heapq, sortedcontainers and the reference; one op table over all rivals.
 
-    pytest bench/micro/test_wheel.py -m "not large"     (-m large: 10 and 50 million; seven gigabytes)
+    pytest bench/micro/test_wheel.py -m "not large"     (-m large: 10 and 50 million)
 
-Owns the rivals' adapters and the workload: due times uniform over an hour, keys in random order, batches of 10,000. Each
-round works on a wheel with `timers` resident. Figures per operation stand in `extra_info["ns_per_op"]`.
+Owns the rivals' adapters and the workload: due times uniform over an hour, keys in scattered order, batches of 10,000.
+Each round works on a wheel with `timers` resident. Figures per operation stand in `extra_info["ns_per_op"]`.
 """
 
 from __future__ import annotations

@@ -195,6 +195,41 @@ static void storm(void) {
     free(out);
 }
 
+/* Time moves on through slots that the sweeper stands in: every timer still expires once, at its own time. */
+static void churn(void) {
+    enum { MANY = 20000, BATCH = 3000, TICKS = 400 };
+    wh_wheel *wheel = wh_wheel_new(0);
+    uint32_t *out = malloc(MANY * sizeof *out);
+    uint64_t *due = calloc(MANY, sizeof *due);
+    size_t live = 0;
+    REQUIRE(wheel != NULL && out != NULL && due != NULL && wh_wheel_reserve(wheel, MANY) == 0);
+    for (uint64_t now = 1; now <= TICKS; now++) {
+        size_t written = wh_wheel_advance(wheel, now, out, MANY);
+        live -= written;
+        for (size_t at = 0; at < written; at++) {
+            REQUIRE(due[out[at]] == now);
+            due[out[at]] = 0;
+        }
+        for (int count = 0; count < BATCH / 3; count++) { /* before arming takes the freed chunks again */
+            uint32_t key = (uint32_t)below(MANY);
+            REQUIRE(wh_wheel_cancel(wheel, key) == (due[key] != 0));
+            live -= due[key] != 0;
+            due[key] = 0;
+        }
+        REQUIRE(wh_wheel_check(wheel) == 0);
+        for (int count = 0; count < BATCH; count++) {
+            uint32_t key = (uint32_t)below(MANY);
+            live += due[key] == 0;
+            due[key] = now + 1 + below(below(8) ? 40 : 4);
+            REQUIRE(wh_wheel_arm(wheel, key, due[key]) == 0);
+        }
+        REQUIRE(wh_wheel_count(wheel) == live && wh_wheel_check(wheel) == 0);
+    }
+    wh_wheel_free(wheel);
+    free(out);
+    free(due);
+}
+
 /* A cascade that runs out of memory loses nothing, hands nothing out of order and goes on when memory is back. */
 static void exhaustion(void) {
     enum { MANY = 4000, BLOCK = 8192 };
@@ -211,15 +246,15 @@ static void exhaustion(void) {
     REQUIRE(!wh_wheel_advance_done(wheel, BLOCK + MANY) && wh_wheel_next(wheel) <= BLOCK);
     REQUIRE(wh_wheel_count(wheel) == MANY && wh_wheel_check(wheel) == 0);
     uint32_t armed = MANY;
-    while (armed < 2 * MANY && wh_wheel_arm(wheel, armed, BLOCK + (armed - MANY)) >= 0)
-        armed++;
-    REQUIRE(armed < 2 * MANY && !wh_wheel_armed(wheel, armed));
+    while (armed < 2 * MANY && wh_wheel_arm(wheel, armed, BLOCK + 2 * MANY - 1 - armed) >= 0)
+        armed++; /* behind timers of the same time that are still pending */
+    REQUIRE(armed > MANY && armed < 2 * MANY && !wh_wheel_armed(wheel, armed));
     memory_is_out = 0;
     while (!wh_wheel_advance_done(wheel, BLOCK + MANY))
         written += wh_wheel_advance(wheel, BLOCK + MANY, out + written, 7);
     REQUIRE(written == armed && wh_wheel_check(wheel) == 0);
     for (size_t at = 0; at < written; at++) {
-        uint64_t due = out[at] % MANY;
+        uint64_t due = out[at] < MANY ? out[at] : 2 * MANY - 1 - out[at];
         REQUIRE(due > due_before || (due == due_before && (at == 0 || out[at] > out[at - 1])));
         due_before = due;
     }
@@ -235,6 +270,7 @@ int main(int count, char **arguments) {
     for (uint64_t round = 0; round < rounds; round++)
         random_round();
     storm();
+    churn();
     exhaustion();
     puts("test_wheel: ok");
     return 0;
