@@ -1,20 +1,28 @@
 """The Core protocol: what the driver may ask of the node's state machine.
 
-Two implementations keep it: `reference` (plain Python, the readable specification) and `native` (C, what runs). Given the same calls they
+Two implementations keep it: `reference` (plain Python, the readable specification) and `native` (C, what runs). Given
+the same calls they
 write the same entries, give the same answers and have the same `state_hash`.
 
-Owns: resident jobs, ready queues, leases, streams and their frames, recent keys, producer batches, queue settings, counters.
-Does not own: time (an argument: wall clock `now_ms` / `now_us`, and `boot_ms` for lease TTLs), disk, sockets, the far jobs.
-Invariants: a decision mutates at once and its entry stands in the open group; nothing that shows a decision leaves the process before the
-group named in the answer is durable; `release` gives a lease frame out only when its group is durable and its `schedule_time` has come.
+Owns: resident jobs, ready queues, leases, streams and their frames, recent keys, producer batches, queue settings,
+counters.
+Does not own: time (an argument: wall clock `now_ms` / `now_us`, and `boot_ms` for lease TTLs), disk, sockets, the far
+jobs.
+Invariants: a decision mutates at once and its entry stands in the open group; nothing that shows a decision leaves
+the process before the
+group named in the answer is durable; `release` gives a lease frame out only when its group is durable and its
+`schedule_time` has come.
 
-Groups: entries gather in the open group. `take_group` closes it. An answer's group is the last one that holds anything staged so far, so that
+Groups: entries gather in the open group. `take_group` closes it. An answer's group is the last one that holds
+anything staged so far, so that
 "durable up to that group" also covers what a read could have shown.
 
-Loads: whatever comes from the store was read at a position; `begin_load` names the group that the read must cover, and from then on the core
+Loads: whatever comes from the store was read at a position; `begin_load` names the group that the read must cover,
+and from then on the core
 remembers which jobs left memory, so that a late row cannot bring a finished job back.
 
-Horizon: jobs with (due_ms, id) below `horizon` are resident; others live in the store alone. Watermark: every unfinished job due below
+Horizon: jobs with (due_ms, id) below `horizon` are resident; others live in the store alone. Watermark: every
+unfinished job due below
 it has a backlog row or a lease, so that a restart never scans old buckets.
 """
 
@@ -33,11 +41,13 @@ REVOKED = 2
 """Kind of a released message: revoked tokens (model/batch.py REVOKED, repeated)."""
 
 RESIDENT_OVERHEAD_BYTES = 96
-"""What a resident job is counted with beside its spec record; the same in both implementations, so that bounds bite alike."""
+"""What a resident job is counted with beside its spec record; the same in both implementations, so that bounds bite
+alike."""
 
 HISTOGRAM_SUB_BITS = 4
 HISTOGRAM_BUCKETS = 16 * 38
-"""Log-linear skew histogram in microseconds: values below 16 exactly, then 16 buckets per power of two, the last one open."""
+"""Log-linear skew histogram in microseconds: values below 16 exactly, then 16 buckets per power of two, the last one
+open."""
 
 
 class Released(NamedTuple):
@@ -45,13 +55,14 @@ class Released(NamedTuple):
 
     stream: int
     kind: int
-    count: int
+    count: int  # type: ignore[assignment]  # shadows tuple.count, which nobody calls
     data: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class CoreConfig:
-    """Facts that do not change while the node runs. `store_uuid` (16 bytes) keys the hashes of idempotency and routing keys."""
+    """Facts that do not change while the node runs. `store_uuid` (16 bytes) keys the hashes of idempotency and
+    routing keys."""
 
     store_uuid: bytes
     shards: int = limits.SHARDS_DEFAULT
@@ -63,7 +74,8 @@ class CoreConfig:
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """What the store knew at recovery. `producers` is a run of PRODUCER bodies; `backlog_queues` have rows that are not resident."""
+    """What the store knew at recovery. `producers` is a run of PRODUCER bodies; `backlog_queues` have rows that are
+    not resident."""
 
     group: int = 0
     next_seq: Sequence[int] = ()
@@ -111,7 +123,8 @@ class Counters:
 
 @dataclass(frozen=True, slots=True)
 class QueueView:
-    """A queue as it stands. `ready` counts resident jobs that wait for a worker (or were pulled ahead of their time)."""
+    """A queue as it stands. `ready` counts resident jobs that wait for a worker (or were pulled ahead of their
+    time)."""
 
     queue: bytes
     paused: bool
@@ -131,19 +144,22 @@ class Core(Protocol):
 
     # -- hot -----------------------------------------------------------------
     def submit(self, now_ms: int, batch: bytes) -> tuple[int, int, bytes]:
-        """(outcome, group, records): see model/batch.py DONE, NEED_KEYS, REFUSED. NEED_KEYS and REFUSED have decided nothing."""
+        """(outcome, group, records): see model/batch.py DONE, NEED_KEYS, REFUSED. NEED_KEYS and REFUSED have decided
+        nothing."""
 
     def settle(self, now_ms: int, boot_ms: int, session: bytes, batch: bytes) -> tuple[int, bytes]:
         """(group, settle results). A session of zeros skips the check that the lease belongs to the caller."""
 
     def tick(self, now_ms: int, boot_ms: int, lead_ms: int, grants_allowed: bool) -> bool:
-        """Expire leases, pull due jobs up to `now_ms + lead_ms`, grant what credit allows, spill past the cap. True: call again, work is left."""
+        """Expire leases, pull due jobs up to `now_ms + lead_ms`, grant what credit allows, spill past the cap. True:
+        call again, work is left."""
 
     def release(self, now_us: int, durable_group: int, jobs_max: int) -> list[Released]:
         """Messages that may leave now. Leases in them count as delivered and their skew is recorded at `now_us`."""
 
     def next_wake_ms(self, now_ms: int, boot_ms: int, lead_ms: int, durable_group: int) -> int:
-        """Wall-clock ms at which `tick` or `release` next has something to do (maybe earlier, never later); 2**64 - 1 when nothing waits."""
+        """Wall-clock ms at which `tick` or `release` next has something to do (maybe earlier, never later); 2**64 - 1
+        when nothing waits."""
 
     def take_group(self) -> tuple[int, bytes] | None:
         """Close the open group: (number, entries), or None when it is empty."""
@@ -156,11 +172,22 @@ class Core(Protocol):
 
     # -- streams ---------------------------------------------------------------
     def open_stream(
-        self, now_ms: int, boot_ms: int, stream: int, session: bytes, worker: bytes, queues: Sequence[bytes], max_jobs: int,
-        max_bytes: int, lease_ms: int, held: bytes,
-    ) -> tuple[int, int, bytes]:  # fmt: skip
-        """Attach a stream to its session. `held`: tokens (24 B each) that the worker still has. Leases of the session that it does not list are
-        granted again with a higher fencing token as redeliveries. -> (group, resumed leases, REVOKED records of tokens not held any more).
+        self,
+        now_ms: int,
+        boot_ms: int,
+        stream: int,
+        session: bytes,
+        worker: bytes,
+        queues: Sequence[bytes],
+        max_jobs: int,
+        max_bytes: int,
+        lease_ms: int,
+        held: bytes,
+    ) -> tuple[int, int, bytes]:
+        """Attach a stream to its session. `held`: tokens (24 B each) that the worker still has. Leases of the session
+        that it does not list are
+        granted again with a higher fencing token as redeliveries. -> (group, resumed leases, REVOKED records of
+        tokens not held any more).
         A stream already attached to the session is detached as by `close_stream`.
         """
 
@@ -172,15 +199,19 @@ class Core(Protocol):
 
     # -- control ---------------------------------------------------------------
     def get(self, now_ms: int, job_id: bytes) -> bytes | None:
-        """The job's row (model/rows.py), or None when it is not resident. `state` is as a user sees it (PENDING included)."""
+        """The job's row (model/rows.py), or None when it is not resident. `state` is as a user sees it (PENDING
+        included)."""
 
     def cancel(self, now_ms: int, job_id: bytes, row: bytes, load: int) -> tuple[int, int, bytes]:
-        """(code, group, row after). `row`/`load`: what the store said of a job that is not resident (b"", 0: nothing yet).
-        Codes: OK; JOB_NOT_FOUND (not resident: ask the store); JOB_FINISHED; STORE_BUSY (the row is out of date: read again).
+        """(code, group, row after). `row`/`load`: what the store said of a job that is not resident (b"", 0: nothing
+        yet).
+        Codes: OK; JOB_NOT_FOUND (not resident: ask the store); JOB_FINISHED; STORE_BUSY (the row is out of date: read
+        again).
         """
 
     def reschedule(self, now_ms: int, job_id: bytes, due_ms: int, row: bytes, load: int) -> tuple[int, int, bytes]:
-        """As `cancel`; `due_ms` below now means now. A delivered lease: JOB_RUNNING; beyond the bound: SCHEDULE_TOO_FAR."""
+        """As `cancel`; `due_ms` below now means now. A delivered lease: JOB_RUNNING; beyond the bound:
+        SCHEDULE_TOO_FAR."""
 
     def set_queue(self, now_ms: int, queue: bytes, paused: bool) -> int:
         """Pause or resume a queue; pausing takes back frames not yet given out. -> group."""
@@ -193,7 +224,8 @@ class Core(Protocol):
         """Raise the horizon and begin the load that fills the gap: (load number, position)."""
 
     def load(self, now_ms: int, boot_ms: int, load: int, rows: bytes) -> int:
-        """Take rows in: those that are resident, or left since the load began, are skipped. -> rows taken, or -1 when the load was abandoned
+        """Take rows in: those that are resident, or left since the load began, are skipped. -> rows taken, or -1 when
+        the load was abandoned
         (too many departures: begin again). Rows at or past the horizon are skipped, unless leased or from the backlog.
         """
 
@@ -201,19 +233,23 @@ class Core(Protocol):
         """The load is complete or given up."""
 
     def provide_keys(self, records: bytes) -> None:
-        """Answers to NEED_KEYS: {16 B hash, 16 B id (zeros: not in the store), u64 content hash, u64 create_ms} each. Never overrides what is known."""
+        """Answers to NEED_KEYS: {16 B hash, 16 B id (zeros: not in the store), u64 content hash, u64 create_ms} each.
+        Never overrides what is known."""
 
     def checkpointed(self, group: int) -> None:
         """Everything up to `group` is in the store: keys of it may be forgotten; new jobs go to the next shard."""
 
     def close_before(self, now_ms: int, watermark_ms: int, entries_max: int) -> bool:
-        """Give waiting jobs due below the watermark their backlog rows; True once all have and the watermark was raised."""
+        """Give waiting jobs due below the watermark their backlog rows; True once all have and the watermark was
+        raised."""
 
     def backlog_drained(self, queue: bytes, spills: int) -> bool:
-        """The store has no further backlog rows for the queue, as of a sweep begun when its spill count was `spills`. False: sweep again."""
+        """The store has no further backlog rows for the queue, as of a sweep begun when its spill count was `spills`.
+        False: sweep again."""
 
     def rebase(self, now_ms: int) -> None:
-        """The wall clock stepped back to `now_ms`: waiting jobs wait for their times again; nothing that was granted fires twice."""
+        """The wall clock stepped back to `now_ms`: waiting jobs wait for their times again; nothing that was granted
+        fires twice."""
 
     # -- views -------------------------------------------------------------------
     def horizon(self) -> tuple[int, bytes]:

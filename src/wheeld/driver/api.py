@@ -1,6 +1,7 @@
 """What the edge may ask of the driver, and what it must offer for results to come up.
 
-Owns: the words only. Every coroutine answers after the journal group that holds its decision is durable. Refusals are raised as
+Owns: the words only. Every coroutine answers after the journal group that holds its decision is durable. Refusals are
+raised as
 `Refused` (model/errors.py); statuses of single items stand in the packed results.
 """
 
@@ -19,14 +20,16 @@ class Outbox(Protocol):
     """Where a stream's messages go. Called from the event loop; must not block and must not raise."""
 
     def deliver(self, kind: int, count: int, data: bytes, fire_us: int) -> None:
-        """A lease frame (core.api.LEASES) or revoked tokens (REVOKED), packed as in model/batch.py; `fire_us`: wall clock of the release."""
+        """A lease frame (core.api.LEASES) or revoked tokens (REVOKED), packed as in model/batch.py; `fire_us`: wall
+        clock of the release."""
 
     def closed(self, code: int, detail: str) -> None:
         """The driver ended the stream (replaced by a newer one of its session, or draining): an errors code and why."""
 
 
 class Opened(NamedTuple):
-    """A stream is attached. `number` names it; `revoked`: packed REVOKED records of tokens that the worker must drop."""
+    """A stream is attached. `number` names it; `revoked`: packed REVOKED records of tokens that the worker must
+    drop."""
 
     number: int
     resumed: int
@@ -52,7 +55,15 @@ class Driver(Protocol):
         """Packed settle batch -> packed settle results. Session of zeros: the caller named none."""
 
     async def open_stream(
-        self, session: bytes, worker: bytes, queues: Sequence[bytes], max_jobs: int, max_bytes: int, lease_ms: int, held: bytes, outbox: Outbox
+        self,
+        session: bytes,
+        worker: bytes,
+        queues: Sequence[bytes],
+        max_jobs: int,
+        max_bytes: int,
+        lease_ms: int,
+        held: bytes,
+        outbox: Outbox,
     ) -> Opened:
         """Attach; leases begin to arrive at `outbox` (some may arrive before this returns)."""
 
@@ -84,4 +95,5 @@ class Driver(Protocol):
         """Totals."""
 
     def facts(self) -> dict[str, int | float | str]:
-        """Sizes and positions for server info and metrics: lead_ms, groups, durable_group, store_position, retained_bytes, syncs, ..."""
+        """Sizes and positions for server info and metrics: lead_ms, groups, durable_group, store_position,
+        retained_bytes, syncs, ..."""

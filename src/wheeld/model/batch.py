@@ -1,16 +1,23 @@
 """Packed batches that cross the border between codec and core. Little endian, no padding, no Python object per job.
 
-Submit batch (codec -> core):  SUBMIT_HEAD {u32 count, u32 flags (0), u64 batch_no, 16 B producer session (zeros: none), u64 content_hash}
-    then per item: ITEM_HEAD {u32 length of the spec, u8 code, u8 field, u16 0} + spec. `code != 0`: the codec refused the item
+Submit batch (codec -> core):  SUBMIT_HEAD {u32 count, u32 flags (0), u64 batch_no, 16 B producer session (zeros:
+none), u64 content_hash}
+    then per item: ITEM_HEAD {u32 length of the spec, u8 code, u8 field, u16 0} + spec. `code != 0`: the codec refused
+    the item
     (errors registry), no spec follows; the core copies code and field into the result.
-Submit results (core -> codec): per item SUBMIT_RESULT {u8 code, u8 field, u8 flags (1: duplicate), u8 0, u32 0, 16 B job id}; 24 bytes.
+Submit results (core -> codec): per item SUBMIT_RESULT {u8 code, u8 field, u8 flags (1: duplicate), u8 0, u32 0, 16 B
+job id}; 24 bytes.
 
-Settle batch (codec -> core):  u32 count, u32 0, then per item SETTLE_HEAD {u8 op, u8 flags (1: do not retry), u16 error_len, u32 result_len,
-    u32 retry_delay_ms (NO_DELAY: by policy), u32 extend_ms (renew: 0 = the lease's own), u64 fencing, 16 B job id, u64 receive_us (when
+Settle batch (codec -> core):  u32 count, u32 0, then per item SETTLE_HEAD {u8 op, u8 flags (1: do not retry), u16
+error_len, u32 result_len,
+    u32 retry_delay_ms (NO_DELAY: by policy), u32 extend_ms (renew: 0 = the lease's own), u64 fencing, 16 B job id,
+    u64 receive_us (when
     the worker got the lease, wall clock us, 0: not said)} + error + result.
-Settle results (core -> codec): per item SETTLE_RESULT {u8 op, u8 code, u8 flags (1: repeated), u8 state after, u32 0, u64 lease_expire_ms}; 16 bytes.
+Settle results (core -> codec): per item SETTLE_RESULT {u8 op, u8 code, u8 flags (1: repeated), u8 state after, u32 0,
+u64 lease_expire_ms}; 16 bytes.
 
-Lease frame (core -> codec):  per lease GRANT_HEAD {u32 length of all that follows, 16 B id, u64 fencing, u64 due_ms, u64 expire_ms (lease,
+Lease frame (core -> codec):  per lease GRANT_HEAD {u32 length of all that follows, 16 B id, u64 fencing, u64 due_ms,
+u64 expire_ms (lease,
     wall clock), u32 lease_ms, u16 attempt, u16 flags (1: redelivery), u32 spec_len} + spec.
 Revocations (core -> codec): per token REVOKED {16 B id, u64 fencing, u8 code (errors registry), 7 pad}.
 A lease token on the wire is TOKEN {16 B id, u64 fencing}, 24 bytes.

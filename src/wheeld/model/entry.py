@@ -2,26 +2,32 @@
 
 An entry is a decision with its outcome; folding never refuses and needs nothing but entries. Little endian.
 
-Head, 32 bytes: u32 length (whole entry), u8 kind, u8 flags, u16 shard, u32 epoch, u32 0, u64 index (per shard, +1 each), u64 now_ms.
+Head, 32 bytes: u32 length (whole entry), u8 kind, u8 flags, u16 shard, u32 epoch, u32 0, u64 index (per shard, +1
+each), u64 now_ms.
 Bodies (every job entry begins with the 16-byte job id):
 
     SUBMIT      id, 16 B key hash (zeros: no key), u64 content hash, u64 due_ms, spec record
-    GRANT       id, u64 fencing, u64 due_ms, u64 expire_ms, u32 lease_ms, u16 attempt, u8 worker_len, u8 redelivery, 16 B session, worker, [tail]
+    GRANT       id, u64 fencing, u64 due_ms, u64 expire_ms, u32 lease_ms, u16 attempt, u8 worker_len, u8 redelivery,
+    16 B session, worker, [tail]
     ACK NACK LEASE_EXPIRE CANCEL EXPIRE   an outcome, see `Outcome`
     RELEASE     id, u64 fencing, u64 due_ms, u16 attempt (after), 6 pad, [tail]
     RENEW       id, u64 fencing, u64 expire_ms, u32 lease_ms, 4 pad
     RESCHEDULE  id, u64 old due_ms, u64 new due_ms, u16 attempt, 6 pad, [tail]
     BACKLOG     id, u64 due_ms, tail
-    PRODUCER    16 B session, u64 batch_no, u64 content hash, u64 base now_ms, u64 first seq, u32 count, u16 shard, 2 pad
+    PRODUCER    16 B session, u64 batch_no, u64 content hash, u64 base now_ms, u64 first seq, u32 count, u16 shard, 2
+    pad
     QUEUE       u8 paused, u8 queue_len, queue path
     CLOSE       u64 watermark_ms
     EPOCH       (nothing; the head names shard and epoch)
 
-tail (present when flags has TO_BACKLOG or WAS_BACKLOG; on SUBMIT and outcomes the body says it already): u8 priority, u8 queue_len, queue.
+tail (present when flags has TO_BACKLOG or WAS_BACKLOG; on SUBMIT and outcomes the body says it already): u8 priority,
+u8 queue_len, queue.
 
-Flags: TO_BACKLOG: after this entry the job waits with a due time below the watermark: the fold adds its backlog row (due after).
+Flags: TO_BACKLOG: after this entry the job waits with a due time below the watermark: the fold adds its backlog row
+(due after).
 WAS_BACKLOG: before it, the job had a backlog row (due before): the fold removes it. Rescheduling may carry both.
-Where the job's due bucket differs from its id's bucket, the fold keeps a `moved` row: derived from old and new due, so not flagged.
+Where the job's due bucket differs from its id's bucket, the fold keeps a `moved` row: derived from old and new due,
+so not flagged.
 """
 
 from __future__ import annotations
@@ -87,16 +93,19 @@ class EntryHead(NamedTuple):
     flags: int
     shard: int
     epoch: int
-    index: int
+    index: int  # type: ignore[assignment]  # shadows tuple.index, which nobody calls
     now_ms: int
 
 
 class Outcome(NamedTuple):
     """How an attempt or a job ended: the body of ACK, NACK, LEASE_EXPIRE, CANCEL and EXPIRE, and of a history row.
 
-    OUTCOME_BODY: id, fencing u64 (0: no lease was held), old due_ms u64, new due_ms u64 (RETRYING, else 0), fire_ms u64 (frame released or
-    to be released; 0: never), schedule_ms u64, u32 result_len, u16 attempt, u8 state after, u8 priority, u16 error_len, u16 labels_len,
-    u8 worker_len, u8 queue_len, u8 type_len, u8 0; then queue | type | worker | labels | error | result. `finish` is the head's now_ms.
+    OUTCOME_BODY: id, fencing u64 (0: no lease was held), old due_ms u64, new due_ms u64 (RETRYING, else 0), fire_ms
+    u64 (frame released or
+    to be released; 0: never), schedule_ms u64, u32 result_len, u16 attempt, u8 state after, u8 priority, u16
+    error_len, u16 labels_len,
+    u8 worker_len, u8 queue_len, u8 type_len, u8 0; then queue | type | worker | labels | error | result. `finish` is
+    the head's now_ms.
     """
 
     job_id: bytes
@@ -118,16 +127,46 @@ class Outcome(NamedTuple):
     def pack(self) -> bytes:
         """The body's bytes."""
         head = OUTCOME_BODY.pack(
-            self.job_id, self.fencing, self.due_ms, self.new_due_ms, self.fire_ms, self.schedule_ms, len(self.result), self.attempt,
-            self.state, self.priority, len(self.error), len(self.labels), len(self.worker), len(self.queue), len(self.type), 0,
-        )  # fmt: skip
+            self.job_id,
+            self.fencing,
+            self.due_ms,
+            self.new_due_ms,
+            self.fire_ms,
+            self.schedule_ms,
+            len(self.result),
+            self.attempt,
+            self.state,
+            self.priority,
+            len(self.error),
+            len(self.labels),
+            len(self.worker),
+            len(self.queue),
+            len(self.type),
+            0,
+        )
         return b"".join((head, self.queue, self.type, self.worker, self.labels, self.error, self.result))
 
 
 def unpack_outcome(body: bytes | memoryview) -> Outcome:
     """The outcome in an entry's body or a history row's tail."""
-    (job_id, fencing, due_ms, new_due_ms, fire_ms, schedule_ms, result_len, attempt, state, priority, error_len, labels_len, worker_len,
-     queue_len, type_len, _) = OUTCOME_BODY.unpack_from(body)  # fmt: skip
+    (
+        job_id,
+        fencing,
+        due_ms,
+        new_due_ms,
+        fire_ms,
+        schedule_ms,
+        result_len,
+        attempt,
+        state,
+        priority,
+        error_len,
+        labels_len,
+        worker_len,
+        queue_len,
+        type_len,
+        _,
+    ) = OUTCOME_BODY.unpack_from(body)
     at = OUTCOME_BODY.size
     parts = []
     for length in (queue_len, type_len, worker_len, labels_len, error_len, result_len):

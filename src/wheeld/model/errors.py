@@ -1,6 +1,7 @@
 """The registry of errors: a code, its reason on the wire, its gRPC status, and what the caller does about it.
 
-Owns: the list. `wire/status.py` turns it into gRPC statuses and back. Expected outcomes (already settled, duplicate) are statuses of
+Owns: the list. `wire/status.py` turns it into gRPC statuses and back. Expected outcomes (already settled, duplicate)
+are statuses of
 an item, not exceptions. Invariant: codes and reasons are unique; the registry refuses a second use.
 """
 
@@ -10,7 +11,8 @@ from typing import Final, NamedTuple
 
 
 class ErrorKind(NamedTuple):
-    """One registered error. `status` is the name of a gRPC status code; `retry` says whether the same call may succeed later."""
+    """One registered error. `status` is the name of a gRPC status code; `retry` says whether the same call may
+    succeed later."""
 
     code: int
     reason: str
@@ -132,7 +134,8 @@ FIELD_NAMES: Final[dict[int, str]] = {
 
 
 class WheeldError(Exception):
-    """Root of every error that wheeld raises. `kind` is the registry's row; `detail` names the cause, `hint` what to do."""
+    """Root of every error that wheeld raises. `kind` is the registry's row; `detail` names the cause, `hint` what to
+    do."""
 
     def __init__(self, code: int, detail: str, *, hint: str = "", field: int = Field.NONE) -> None:
         self.kind = REGISTRY[code]

@@ -1,7 +1,9 @@
 """Job identifiers.
 
-A JobId is 16 bytes, big endian: `shard u16 | bucket u32 | seq u64 | reserved u16 (0)`. The bucket is the job's first effective
-`schedule_time` divided by the bucket width, so the id is also the job's key in the store and an insert into a bucket is an append.
+A JobId is 16 bytes, big endian: `shard u16 | bucket u32 | seq u64 | reserved u16 (0)`. The bucket is the job's first
+effective
+`schedule_time` divided by the bucket width, so the id is also the job's key in the store and an insert into a bucket
+is an append.
 Text form: 26 characters of Crockford base32 (the 128 bits, left padded with two zero bits).
 """
 

@@ -10,7 +10,8 @@ from typing import Final
 
 
 class JobState(IntEnum):
-    """States as stored and as on the wire. PENDING is not stored: a SCHEDULED or RETRYING job whose time has come is PENDING."""
+    """States as stored and as on the wire. PENDING is not stored: a SCHEDULED or RETRYING job whose time has come is
+    PENDING."""
 
     SCHEDULED = 1
     PENDING = 2

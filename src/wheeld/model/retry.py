@@ -16,8 +16,10 @@ def mix64(value: int) -> int:
 def backoff_ms(*, initial_ms: int, max_ms: int, percent: int, jitter_percent: int, attempt: int, seq: int) -> int:
     """Delay after the failed attempt number `attempt` (1 is the first), in ms.
 
-    `initial * (percent/100)^(attempt-1)`, at most `max_ms`; then up to `jitter_percent` is taken off, by a fixed function of
-    (seq, attempt), so that a thousand jobs that failed together do not come back together and a replay gives the same times.
+    `initial * (percent/100)^(attempt-1)`, at most `max_ms`; then up to `jitter_percent` is taken off, by a fixed
+    function of
+    (seq, attempt), so that a thousand jobs that failed together do not come back together and a replay gives the same
+    times.
     """
     delay = min(initial_ms, max_ms)
     for _ in range(min(attempt - 1, 64)):

@@ -1,7 +1,10 @@
-"""Job rows: a job with its whole present state, as the storekeeper gives it to the core (loads, page-ins) and the core to the edge (get).
+"""Job rows: a job with its whole present state, as the storekeeper gives it to the core (loads, page-ins) and the
+core to the edge (get).
 
-Layout, little endian: ROW_HEAD {u32 length of the row, 16 B id, u64 due_ms, u64 fencing, u16 attempt, u8 state, u8 flags, u32 lease_ms,
-u64 fire_ms, 16 B session, u8 worker_len, u8 0, u16 error_len, u32 spec_len}, then worker | error | spec. A load is a run of rows.
+Layout, little endian: ROW_HEAD {u32 length of the row, 16 B id, u64 due_ms, u64 fencing, u16 attempt, u8 state, u8
+flags, u32 lease_ms,
+u64 fire_ms, 16 B session, u8 worker_len, u8 0, u16 error_len, u32 spec_len}, then worker | error | spec. A load is a
+run of rows.
 `due_ms` is the time of the present attempt (not the first schedule time, which the spec keeps).
 """
 
@@ -41,9 +44,21 @@ class Row(NamedTuple):
         """The row's bytes."""
         length = ROW_HEAD.size + len(self.worker) + len(self.error) + len(self.spec)
         head = ROW_HEAD.pack(
-            length, self.job_id, self.due_ms, self.fencing, self.attempt, self.state, self.flags, self.lease_ms, self.fire_ms,
-            self.session, len(self.worker), 0, len(self.error), len(self.spec),
-        )  # fmt: skip
+            length,
+            self.job_id,
+            self.due_ms,
+            self.fencing,
+            self.attempt,
+            self.state,
+            self.flags,
+            self.lease_ms,
+            self.fire_ms,
+            self.session,
+            len(self.worker),
+            0,
+            len(self.error),
+            len(self.spec),
+        )
         return b"".join((head, self.worker, self.error, self.spec))
 
     def decoded_spec(self) -> Spec:

@@ -1,6 +1,7 @@
 """SipHash-2-4 with 128 bits of output: the hash of idempotency and routing keys, keyed by the store's uuid.
 
-The reference in plain Python; the native core has the same function (tests compare them). Source: Aumasson and Bernstein, SipHash.
+The reference in plain Python; the native core has the same function (tests compare them). Source: Aumasson and
+Bernstein, SipHash.
 """
 
 from __future__ import annotations

@@ -8,9 +8,11 @@ Version 1, little endian, 56 fixed bytes, then `queue path | type | key | routin
     40 u32 backoff_initial_ms   44 u32 backoff_max_ms   48 u32 lease_ms (0: the worker's wish, or the default)
     52 u8 jitter_percent   53 u8 trace_len   54 u16 routing_len
 
-The codec fills it from a request with DELAY / EXPIRE_AFTER set where times are relative and `schedule_ms = 0` for "now"; the core
+The codec fills it from a request with DELAY / EXPIRE_AFTER set where times are relative and `schedule_ms = 0` for
+"now"; the core
 resolves them at its decision (and clears the flags), writes `create_ms`, and copies the record as it is from there on.
-Invariant: `spec_size` of a record equals its length. A new field means a new version; records of an old one stay readable.
+Invariant: `spec_size` of a record equals its length. A new field means a new version; records of an old one stay
+readable.
 """
 
 from __future__ import annotations
@@ -91,9 +93,8 @@ def unpack_spec(record: bytes | memoryview) -> Spec:
             f"spec record of {len(record)} bytes, version {record[0] if len(record) else None}: not readable"
         )
     head = SPEC_HEAD.unpack_from(record)
-    (_, flags, priority, queue_len, type_len, key_len, labels_len, schedule_ms, create_ms, expire_ms, payload_len) = (
-        head[:11]
-    )
+    _, flags, priority, queue_len, type_len, key_len, labels_len, schedule_ms, create_ms = head[:9]
+    expire_ms, payload_len = head[9:11]
     (max_attempts, percent, initial_ms, max_ms, lease_ms, jitter, trace_len, routing_len) = head[11:]
     at = SPEC_HEAD.size
     parts: list[bytes] = []
@@ -104,9 +105,25 @@ def unpack_spec(record: bytes | memoryview) -> Spec:
         raise ValueError(f"spec record of {len(record)} bytes says that it has {at}")
     queue, kind, key, routing_key, labels, trace, payload = parts
     return Spec(
-        queue, kind, payload, key, routing_key, labels, trace, flags, priority, schedule_ms, create_ms, expire_ms,
-        max_attempts, percent, initial_ms, max_ms, jitter, lease_ms,
-    )  # fmt: skip
+        queue,
+        kind,
+        payload,
+        key,
+        routing_key,
+        labels,
+        trace,
+        flags,
+        priority,
+        schedule_ms,
+        create_ms,
+        expire_ms,
+        max_attempts,
+        percent,
+        initial_ms,
+        max_ms,
+        jitter,
+        lease_ms,
+    )
 
 
 def pack_labels(labels: dict[str, str]) -> bytes:

@@ -1,6 +1,7 @@
 """Decisions about single jobs and queues: get, cancel, reschedule, pause.
 
-A job that is not resident is decided on the row that the store gave, provided that nothing happened to it since that was read.
+A job that is not resident is decided on the row that the store gave, provided that nothing happened to it since that
+was read.
 """
 
 from __future__ import annotations
@@ -23,12 +24,19 @@ def row_of(now_ms: int, job: Job, state_after: int | None = None) -> bytes:
     lease = job.lease
     shown = JobState.RUNNING if lease else waiting_state(job.attempt, job.due_ms, now_ms)
     return Row(
-        job_id=job.job_id, due_ms=job.due_ms, fencing=lease.fencing if lease else 0, attempt=job.attempt,
+        job_id=job.job_id,
+        due_ms=job.due_ms,
+        fencing=lease.fencing if lease else 0,
+        attempt=job.attempt,
         state=int(shown) if state_after is None else state_after,
-        flags=(ROW_BACKLOG if job.in_backlog else 0) | (ROW_LEASED if lease else 0), lease_ms=lease.lease_ms if lease else 0,
-        fire_ms=lease.fire_ms if lease else 0, session=lease.session.name if lease else bytes(16),
-        worker=lease.session.worker if lease else b"", error=b"", spec=job.record,
-    ).pack()  # fmt: skip
+        flags=(ROW_BACKLOG if job.in_backlog else 0) | (ROW_LEASED if lease else 0),
+        lease_ms=lease.lease_ms if lease else 0,
+        fire_ms=lease.fire_ms if lease else 0,
+        session=lease.session.name if lease else bytes(16),
+        worker=lease.session.worker if lease else b"",
+        error=b"",
+        spec=job.record,
+    ).pack()
 
 
 def get(state: State, now_ms: int, job_id: bytes) -> bytes | None:

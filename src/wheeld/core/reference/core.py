@@ -51,9 +51,18 @@ class ReferenceCore:
         return self.state.barrier()
 
     def open_stream(
-        self, now_ms: int, boot_ms: int, stream: int, session: bytes, worker: bytes, queues: Sequence[bytes], max_jobs: int,
-        max_bytes: int, lease_ms: int, held: bytes,
-    ) -> tuple[int, int, bytes]:  # fmt: skip
+        self,
+        now_ms: int,
+        boot_ms: int,
+        stream: int,
+        session: bytes,
+        worker: bytes,
+        queues: Sequence[bytes],
+        max_jobs: int,
+        max_bytes: int,
+        lease_ms: int,
+        held: bytes,
+    ) -> tuple[int, int, bytes]:
         return streams.open_stream(
             self.state, now_ms, boot_ms, stream, session, worker, queues, max_jobs, max_bytes, lease_ms, held
         )
@@ -129,17 +138,22 @@ class ReferenceCore:
                     job.due_ms if job is not None else 0,
                     array("Q", queue.release_skew).tobytes(),
                     array("Q", queue.receive_skew).tobytes(),
-                )  # fmt: skip
+                )
             )
         return views
 
     def counters(self) -> Counters:
         state = self.state
         return replace(
-            state.counters, resident_jobs=len(state.jobs), resident_bytes=state.resident_bytes, leases=len(state.leases),
-            ready=sum(queue.ready.live for queue in state.queues.values()), armed=len(state.wheel), streams=len(state.streams),
+            state.counters,
+            resident_jobs=len(state.jobs),
+            resident_bytes=state.resident_bytes,
+            leases=len(state.leases),
+            ready=sum(queue.ready.live for queue in state.queues.values()),
+            armed=len(state.wheel),
+            streams=len(state.streams),
             open_group_bytes=len(state.buffer),
-        )  # fmt: skip
+        )
 
     def state_hash(self) -> int:
         return state_hash(self.state)

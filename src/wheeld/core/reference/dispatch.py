@@ -1,6 +1,7 @@
 """From due to delivered: expire, pull, grant, release, spill.
 
-`tick` pulls jobs out of the wheel up to `lead_ms` before their time, grants them to streams with credit and stages the grants; `release`
+`tick` pulls jobs out of the wheel up to `lead_ms` before their time, grants them to streams with credit and stages
+the grants; `release`
 gives the frames out once durable and due. So the journal's sync lies before the schedule time, not behind it.
 """
 
@@ -10,8 +11,8 @@ from wheeld.core.api import LEASES, REVOKED, Released, histogram_index
 from wheeld.core.reference.settle import expire_lease, stage_outcome
 from wheeld.core.reference.state import Frame, Job, Lease, Queue, Session, State, Stream
 from wheeld.core.reference.timers import NEVER
-from wheeld.model import limits
 from wheeld.model import batch as packed
+from wheeld.model import limits
 from wheeld.model.entry import BACKLOG_BODY, GRANT_BODY, WAS_BACKLOG, EntryKind, pack_tail
 from wheeld.model.job import JobState
 
@@ -63,7 +64,8 @@ def grant(state: State, now_ms: int, boot_ms: int) -> bool:
 
 
 def grant_queue(state: State, now_ms: int, boot_ms: int, queue: Queue, jobs_max: int) -> int:
-    """Grant up to `jobs_max` of a queue's jobs, one stream after the other. Expired jobs on the way end and do not count."""
+    """Grant up to `jobs_max` of a queue's jobs, one stream after the other. Expired jobs on the way end and do not
+    count."""
     granted = 0
     while granted < jobs_max and not queue.paused:
         stream = next_stream(queue)
@@ -76,7 +78,8 @@ def grant_queue(state: State, now_ms: int, boot_ms: int, queue: Queue, jobs_max:
 
 
 def next_stream(queue: Queue) -> Stream | None:
-    """The next stream of the queue, in turn, that has credit. A turn lasts while the stream has credit, so that frames are large."""
+    """The next stream of the queue, in turn, that has credit. A turn lasts while the stream has credit, so that
+    frames are large."""
     for step in range(len(queue.streams)):
         at = (queue.turn + step) % len(queue.streams)
         if queue.streams[at].has_credit():
@@ -233,7 +236,8 @@ def next_wake_ms(state: State, now_ms: int, boot_ms: int, lead_ms: int, durable_
 
 
 def spill(state: State, now_ms: int) -> bool:
-    """Past the byte cap: the least urgent ready jobs of the longest queue go to the backlog; with none to spare, the horizon comes nearer."""
+    """Past the byte cap: the least urgent ready jobs of the longest queue go to the backlog; with none to spare, the
+    horizon comes nearer."""
     for _ in range(SPILL_JOBS):
         if state.resident_bytes <= state.config.resident_bytes_max:
             return True
@@ -263,7 +267,8 @@ def stage_backlog(state: State, now_ms: int, job: Job) -> None:
 
 
 def lower_horizon(state: State, now_ms: int) -> None:
-    """Halve the time that memory covers: jobs that are armed beyond it leave for the far tier, where they already are."""
+    """Halve the time that memory covers: jobs that are armed beyond it leave for the far tier, where they already
+    are."""
     covered_ms = state.horizon[0] - now_ms
     floor_ms = now_ms + limits.LEAD_MS_MAX
     if covered_ms <= limits.LEAD_MS_MAX:

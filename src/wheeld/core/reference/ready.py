@@ -1,7 +1,9 @@
 """Ready jobs of one queue, ordered by urgency.
 
-A job's place is `due_ms + (9 - priority) * ageing`: a constant, so that ageing needs no re-sorting; ties go to the one that came first.
-Each priority level is a run of entries that came in order, plus a small heap for those that did not (retries, pages of the backlog).
+A job's place is `due_ms + (9 - priority) * ageing`: a constant, so that ageing needs no re-sorting; ties go to the
+one that came first.
+Each priority level is a run of entries that came in order, plus a small heap for those that did not (retries, pages
+of the backlog).
 Entries are never searched: a job that left is recognised by its stamp. Invariant: the entries of a run never decrease.
 """
 

@@ -1,4 +1,5 @@
-"""What ends or changes a lease: ack, nack, release, renewal, expiry. Every way out of RUNNING passes through `finish` or `take_back`."""
+"""What ends or changes a lease: ack, nack, release, renewal, expiry. Every way out of RUNNING passes through `finish`
+or `take_back`."""
 
 from __future__ import annotations
 
@@ -97,7 +98,8 @@ def pack_result(op: int, code: int, flags: int, after: int, expire_ms: int) -> b
 
 
 def refuse_stale(state: State, item: Settle) -> bytes:
-    """A token that holds no lease: settled before (fine, unless it was taken away), or older than the job's present lease, or unknown."""
+    """A token that holds no lease: settled before (fine, unless it was taken away), or older than the job's present
+    lease, or unknown."""
     known = state.settled.get(item.fencing)
     if known is not None and known[0] == item.job_id:
         _, code, after = known
@@ -154,10 +156,22 @@ def stage_outcome(
         flags |= TO_BACKLOG
     spec = job.spec
     outcome = Outcome(
-        job_id=job.job_id, fencing=lease.fencing if lease else 0, due_ms=job.due_ms, new_due_ms=new_due_ms,
-        fire_ms=lease.fire_ms if lease else 0, schedule_ms=spec.schedule_ms, attempt=job.attempt, state=after, priority=spec.priority,
-        queue=spec.queue, type=spec.type, worker=lease.session.worker if lease else b"", labels=spec.labels, error=error, result=result,
-    )  # fmt: skip
+        job_id=job.job_id,
+        fencing=lease.fencing if lease else 0,
+        due_ms=job.due_ms,
+        new_due_ms=new_due_ms,
+        fire_ms=lease.fire_ms if lease else 0,
+        schedule_ms=spec.schedule_ms,
+        attempt=job.attempt,
+        state=after,
+        priority=spec.priority,
+        queue=spec.queue,
+        type=spec.type,
+        worker=lease.session.worker if lease else b"",
+        labels=spec.labels,
+        error=error,
+        result=result,
+    )
     state.stage_job(kind, flags, job.job_id, now_ms, outcome.pack())
     job.in_backlog = bool(flags & TO_BACKLOG)
 
@@ -184,9 +198,13 @@ def fail(
         return finish(state, now_ms, lease, kind, JobState.FAILED, code, error, b"")
     if delay_ms is None:
         delay_ms = backoff_ms(
-            initial_ms=spec.backoff_initial_ms, max_ms=spec.backoff_max_ms, percent=spec.backoff_percent,
-            jitter_percent=spec.jitter_percent, attempt=job.attempt, seq=unpack_id(job.job_id).seq,
-        )  # fmt: skip
+            initial_ms=spec.backoff_initial_ms,
+            max_ms=spec.backoff_max_ms,
+            percent=spec.backoff_percent,
+            jitter_percent=spec.jitter_percent,
+            attempt=job.attempt,
+            seq=unpack_id(job.job_id).seq,
+        )
     new_due_ms = now_ms + delay_ms
     stage_outcome(state, now_ms, job, lease, kind, JobState.RETRYING, new_due_ms, error, b"")
     drop_lease(state, lease, code, JobState.RETRYING)

@@ -16,7 +16,8 @@ from wheeld.model.spec import Spec, unpack_spec
 
 @dataclass(slots=True)
 class Job:
-    """A resident job. It waits for its time (armed in the wheel), or is ready (`stamp` set; the wheel then holds its expiry, if any), or is
+    """A resident job. It waits for its time (armed in the wheel), or is ready (`stamp` set; the wheel then holds its
+    expiry, if any), or is
     leased (`lease` set)."""
 
     job_id: bytes
@@ -103,7 +104,8 @@ class Queue:
 
 @dataclass(slots=True)
 class KeyRecord:
-    """An idempotency key that is known to the core. `job_id` of zeros: known not to be in the store. `group` 0: learnt from the store."""
+    """An idempotency key that is known to the core. `job_id` of zeros: known not to be in the store. `group` 0:
+    learnt from the store."""
 
     job_id: bytes
     content_hash: int
@@ -120,7 +122,8 @@ class Producer:
 
 
 class State:
-    """Everything. Written by the rule modules, through the methods here where more than one field must move together."""
+    """Everything. Written by the rule modules, through the methods here where more than one field must move
+    together."""
 
     def __init__(self, config: CoreConfig, restored: Restored, now_ms: int, boot_ms: int) -> None:
         self.config = config

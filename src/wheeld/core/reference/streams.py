@@ -13,9 +13,18 @@ from wheeld.model.job import JobState
 
 
 def open_stream(
-    state: State, now_ms: int, boot_ms: int, number: int, name: bytes, worker: bytes, queues: Sequence[bytes], max_jobs: int,
-    max_bytes: int, lease_ms: int, held: bytes,
-) -> tuple[int, int, bytes]:  # fmt: skip
+    state: State,
+    now_ms: int,
+    boot_ms: int,
+    number: int,
+    name: bytes,
+    worker: bytes,
+    queues: Sequence[bytes],
+    max_jobs: int,
+    max_bytes: int,
+    lease_ms: int,
+    held: bytes,
+) -> tuple[int, int, bytes]:
     """See Core.open_stream."""
     session = state.sessions.get(name)
     if session is None:

@@ -37,9 +37,11 @@ class Item(NamedTuple):
 
 
 class Pass(NamedTuple):
-    """How a batch is decided: live at `now_ms`, or the repetition of one decided before (`repeat`), which stages nothing.
+    """How a batch is decided: live at `now_ms`, or the repetition of one decided before (`repeat`), which stages
+    nothing.
 
-    The item at position i has the sequence number `first_seq + i`, whether it is used or not: so a repetition names the same jobs.
+    The item at position i has the sequence number `first_seq + i`, whether it is used or not: so a repetition names
+    the same jobs.
     """
 
     now_ms: int
@@ -172,7 +174,8 @@ def check(item: Item, now_ms: int) -> tuple[int, int, Spec | None]:
 
 
 def decide_keyed(state: State, item: Item, spec: Spec, how: Pass, seq: int) -> tuple[int, int, bytes]:
-    """(code, flags, id) of an item with an idempotency key: the job that the key names, or a new one in the shard that its hash names."""
+    """(code, flags, id) of an item with an idempotency key: the job that the key names, or a new one in the shard
+    that its hash names."""
     hashed = key_hash(state.config.store_uuid, spec.queue, spec.key)
     content = int.from_bytes(siphash128(state.config.store_uuid, item.record)[:8], "little")
     known = state.keys.get(hashed)

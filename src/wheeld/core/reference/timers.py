@@ -1,4 +1,5 @@
-"""A sorted timer set with the wheel's contract: exact, FIFO within one time, at most one timer for a key. Never reads a clock."""
+"""A sorted timer set with the wheel's contract: exact, FIFO within one time, at most one timer for a key. Never reads
+a clock."""
 
 from __future__ import annotations
 

@@ -1,0 +1,90 @@
+"""Checkpoints and the doors that depend on them: how far the store is behind, whether the disk has room, how far to
+prepare ahead.
+
+Owns: when the store is asked to fold, and the refusals that follow from its lag. Invariant: acks are never refused
+here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Protocol
+
+from wheeld.core.api import Core
+from wheeld.driver.groups import Groups
+from wheeld.driver.pump import Pump
+from wheeld.model import errors, limits
+from wheeld.store.api import Store
+
+PERIOD_S = 1.0
+EAGER_BYTES = 48 * limits.MIB
+"""Past this much that is not folded, the next checkpoint does not wait for its time."""
+LEAD_MARGIN_MS = 3
+"""Beside the sync: two beats of the loop and the hand-over to the transport."""
+
+
+class JournalView(Protocol):
+    """The journal, as the driver sees it."""
+
+    @property
+    def last_group(self) -> int: ...
+    @property
+    def free_space_low(self) -> bool: ...
+    @property
+    def bytes_written(self) -> int: ...
+    @property
+    def segments(self) -> int: ...
+    def append(self, number: int, payload: bytes, time_ms: int) -> None: ...
+    def release(self, up_to_group: int) -> None: ...
+    def sync_ms_recent(self, quantile: float) -> float: ...
+
+
+class Checkpoints:
+    """See the module."""
+
+    def __init__(self, core: Core, groups: Groups, pump: Pump, store: Store, journal: JournalView) -> None:
+        self._core, self._groups, self._pump, self._store, self._journal = core, groups, pump, store, journal
+        self._released = 0
+        self.space_low = False
+        """The store's word: its file system is below the floor."""
+        self.lead_ms_min = limits.LEAD_MS_MIN
+        self.lead_ms_max = limits.LEAD_MS_MAX
+
+    def grants_allowed(self) -> bool:
+        """Grants stop when even acks may soon lack room."""
+        return self._groups.retained_bytes < limits.RETAINED_BYTES_GRANT_MAX
+
+    def refusal(self) -> tuple[int, str]:
+        """(code, why) while submits are refused; (0, "") else."""
+        if self._groups.retained_bytes >= limits.RETAINED_BYTES_SUBMIT_MAX:
+            return errors.STORE_BUSY, f"{self._groups.retained_bytes} journal bytes wait to be folded into the store"
+        if self.space_low or self._journal.free_space_low:
+            return errors.STORE_FULL, "the file system of the data directory is almost full"
+        return errors.OK, ""
+
+    def on_position(self, position: int) -> None:
+        """The store has folded up to `position`."""
+        self._groups.on_folded(position)
+        self._core.checkpointed(position)
+        if position > self._released:
+            self._released = position
+            self._journal.release(min(position, self._journal.last_group))
+        self._pump.kick()
+
+    async def run(self) -> None:
+        """Ask for a checkpoint about once a second, sooner when much has gathered."""
+        folded = 0
+        while True:
+            for _ in range(20):
+                await asyncio.sleep(PERIOD_S / 20)
+                if self._groups.retained_bytes > EAGER_BYTES:
+                    break
+            self._adapt_lead()
+            if self._groups.durable > folded:
+                folded = await self._store.checkpoint(self._groups.durable)
+                self.on_position(folded)
+
+    def _adapt_lead(self) -> None:
+        """Prepare as far ahead as a slow sync takes."""
+        slow_ms = int(self._journal.sync_ms_recent(0.999)) + LEAD_MARGIN_MS
+        self._pump.lead_ms = min(max(slow_ms, self.lead_ms_min), self.lead_ms_max)

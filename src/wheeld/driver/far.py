@@ -1,0 +1,151 @@
+"""The far tier's side of the loop: raise the horizon before jobs come due, page the backlog in when workers have
+credit, move the watermark.
+
+Owns: when and how much to load. Invariants: the watermark never passes what is fully loaded; a load that the core
+abandoned is repeated, so that
+every job below the horizon is resident or known to have ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+
+from wheeld.core.api import Core, QueueView
+from wheeld.driver.groups import Groups
+from wheeld.driver.pump import Pump
+from wheeld.model import limits
+from wheeld.model.ids import NO_ID
+from wheeld.runtime.clock import Clock
+from wheeld.store.api import Store
+
+FIRST_PASS_MS = 15_000
+"""After a start, the nearest jobs are loaded alone, so that the next one fires soon."""
+POLL_S = 0.02
+IDLE_POLL_S = 0.5
+LOAD_SHARE = 0.8
+"""Loads fill this share of the byte cap; the rest is for submits."""
+BACKLOG_READY_LOW = 20_000
+"""A queue with fewer ready jobs than this gets a page of its backlog."""
+BACKLOG_PAGE_BYTES = 8 * limits.MIB
+CLOSE_ENTRIES = 5_000
+
+
+@dataclass(slots=True)
+class Sweep:
+    """How far a queue's backlog was read. `spills`: the queue's spill count when the sweep began; a later spill may
+    lie behind `key`."""
+
+    key: bytes
+    spills: int
+
+
+class FarTier:
+    """See the module."""
+
+    def __init__(
+        self, core: Core, groups: Groups, pump: Pump, store: Store, clock: Clock, resident_bytes_max: int
+    ) -> None:
+        self._core, self._groups, self._pump, self._store, self._clock = core, groups, pump, store, clock
+        self._fill_bytes = int(resident_bytes_max * LOAD_SHARE)
+        self._sweeps: dict[bytes, Sweep] = {}
+        self.loaded_until_ms = 0
+        """All waiting jobs due before this are resident or in the backlog."""
+        self.passes = 0
+        self.pages = 0
+
+    async def load_leases(self) -> None:
+        """Bring back every lease, with its whole time anew."""
+        await self._fill(self._store.leases)
+
+    async def first_pass(self) -> None:
+        """Load what comes due next, from the watermark on."""
+        now_ms = self._clock.wall_ms()
+        await self._raise((self._core.watermark_ms(), NO_ID), max(now_ms, self._core.watermark_ms()) + FIRST_PASS_MS)
+
+    async def run_horizon(self) -> None:
+        """Keep memory filled with what is near."""
+        while True:
+            due_ms, _ = self._core.horizon()
+            now_ms = self._clock.wall_ms()
+            if due_ms < now_ms + limits.HORIZON_MS * 3 // 4 and self._free_bytes() > 0:
+                await self._raise(self._core.horizon(), now_ms + limits.HORIZON_MS)
+            behind = self._core.horizon()[0] < now_ms + limits.MINUTE_MS
+            await asyncio.sleep(POLL_S if behind else IDLE_POLL_S)
+
+    async def run_backlog(self) -> None:
+        """Give queues with credit the head of their backlog."""
+        while True:
+            wanted = [view for view in self._core.queues() if view.backlog and not view.paused and view.credit]
+            for view in wanted:
+                if view.ready < BACKLOG_READY_LOW and self._free_bytes() > 0:
+                    await self._page(view)
+            await asyncio.sleep(POLL_S if wanted else IDLE_POLL_S)
+
+    async def run_watermark(self) -> None:
+        """Close buckets that lie behind, in slices."""
+        while True:
+            now_ms = self._clock.wall_ms()
+            target_ms = min(now_ms, self.loaded_until_ms, self._core.horizon()[0])
+            target_ms -= target_ms % limits.BUCKET_WIDTH_MS
+            while target_ms > self._core.watermark_ms():
+                if self._core.close_before(self._clock.wall_ms(), target_ms, CLOSE_ENTRIES):
+                    break
+                self._pump.kick()
+                await self._groups.wait(self._core.barrier_group())
+            self._pump.kick()
+            await asyncio.sleep(5)
+
+    def _free_bytes(self) -> int:
+        return self._fill_bytes - self._core.counters().resident_bytes
+
+    async def _raise(self, start: tuple[int, bytes], until_ms: int) -> None:
+        """Load the waiting jobs from `start` up to `until_ms`, or as many as fit."""
+        cut = await self._store.plan(start, until_ms, max(self._free_bytes(), limits.MIB))
+        if cut <= start:
+            return
+        self._core.open_horizon(*cut)
+        await self._fill(lambda position: self._store.scan(start, cut, position))
+        self.passes += 1
+        self.loaded_until_ms = max(self.loaded_until_ms, cut[0])
+
+    async def _fill(self, read: Callable[[int], AsyncIterator[bytes]]) -> None:
+        """Run a load to its end; when the core has forgotten too much meanwhile, run it again."""
+        while True:
+            load, position = self._core.begin_load()
+            try:
+                self._pump.kick()
+                await self._groups.wait(position)
+                whole = True
+                async for rows in read(position):
+                    if self._core.load(self._clock.wall_ms(), self._clock.boot_ms(), load, rows) < 0:
+                        whole = False
+                        break
+                    self._pump.kick()
+                if whole:
+                    return
+            finally:
+                self._core.end_load(load)
+
+    async def _page(self, view: QueueView) -> None:
+        """One page of a queue's backlog."""
+        sweep = self._sweeps.get(view.queue)
+        if sweep is None or sweep.spills != view.spills:
+            sweep = self._sweeps[view.queue] = Sweep(b"", view.spills)
+        load, position = self._core.begin_load()
+        try:
+            self._pump.kick()
+            await self._groups.wait(position)
+            limit = min(BACKLOG_PAGE_BYTES, max(self._free_bytes(), limits.MIB))
+            rows, sweep.key, more = await self._store.backlog(view.queue, sweep.key, limit, position)
+            taken = self._core.load(self._clock.wall_ms(), self._clock.boot_ms(), load, rows)
+        finally:
+            self._core.end_load(load)
+        self.pages += 1
+        if taken < 0:
+            self._sweeps.pop(view.queue, None)
+        elif not more:
+            self._core.backlog_drained(view.queue, sweep.spills)
+            self._sweeps.pop(view.queue, None)
+        self._pump.kick()

@@ -1,0 +1,105 @@
+"""Group commit: what the core decided, made durable, and who waits for it.
+
+Owns: which groups are under way, the callers that wait for them, and the count of journal bytes that the store has
+not yet folded.
+Does not own: the entries (the core writes them) nor the disk (the journal's thread does).
+Invariant: a waiter is released only when its group and all before it are durable. One group is under way while little
+waits, two when the open
+one is full, so that a group is what arrived during the last sync.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol
+
+from wheeld.core.api import Core
+from wheeld.model import limits
+
+IN_FLIGHT_MAX = 2
+
+
+class GroupSink(Protocol):
+    """The part of the journal that this module needs."""
+
+    def append(self, number: int, payload: bytes, time_ms: int) -> None:
+        """Queue a group for the writer thread."""
+
+
+class Groups:
+    """See the module. All methods run on the event loop."""
+
+    def __init__(self, core: Core, sink: GroupSink, durable: int) -> None:
+        self._core = core
+        self._sink = sink
+        self._loop = asyncio.get_running_loop()
+        self._waiters: deque[tuple[int, asyncio.Future[None]]] = deque()
+        self._room: deque[asyncio.Future[None]] = deque()
+        self._retained: deque[tuple[int, int]] = deque()
+        self._in_flight = 0
+        self.durable = durable
+        self.retained_bytes = 0
+        self.written = 0
+
+    def flush(self, now_ms: int) -> None:
+        """Hand the open group to the journal, unless enough is under way."""
+        while self._in_flight < IN_FLIGHT_MAX:
+            if self._in_flight and self._core.open_group_bytes() < limits.GROUP_BYTES_SOFT:
+                break
+            taken = self._core.take_group()
+            if taken is None:
+                break
+            number, payload = taken
+            self._sink.append(number, payload, now_ms)
+            self._in_flight += 1
+            self.written += 1
+            self._retained.append((number, len(payload)))
+            self.retained_bytes += len(payload)
+        while self._room and self._core.open_group_bytes() < limits.STAGED_BYTES_MAX:
+            waiter = self._room.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+                break
+
+    def on_durable(self, number: int) -> None:
+        """The journal's word, already on the loop. Groups become durable in order."""
+        self._in_flight -= number - self.durable
+        self.durable = number
+        waiters = self._waiters
+        while waiters and waiters[0][0] <= number:
+            _, waiter = waiters.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+
+    def on_folded(self, position: int) -> None:
+        """The store holds everything up to `position`."""
+        while self._retained and self._retained[0][0] <= position:
+            self.retained_bytes -= self._retained.popleft()[1]
+
+    async def wait(self, group: int) -> None:
+        """Return once `group` is durable. Groups are waited for in the order in which they were named, which never
+        decreases."""
+        if group > self.durable:
+            waiter = self._loop.create_future()
+            self._waiters.append((group, waiter))
+            await waiter
+
+    async def room(self) -> None:
+        """Return when the open group has room for another batch of submits; callers pass in the order in which they
+        came."""
+        while self._core.open_group_bytes() >= limits.STAGED_BYTES_MAX or (self._room and not self._room[0].done()):
+            waiter = self._loop.create_future()
+            self._room.append(waiter)
+            await waiter
+
+
+def threadsafe(loop: asyncio.AbstractEventLoop, function: Callable[[int], None]) -> Callable[[int], None]:
+    """Run `function` on the loop when called from another thread; silent once the loop is closed."""
+
+    def call(value: int) -> None:
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(function, value)
+
+    return call

@@ -1,0 +1,115 @@
+"""The heartbeat: tick the core, give out what may leave, write what was decided, sleep until the next deadline.
+
+Owns: the firing timer, the lead, the outboxes of attached streams. Invariant: every decision is followed by `kick`,
+so that its group is written
+and what it made possible is granted; frames go out in `run` alone, after the core said that they are durable and due.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Protocol
+
+from wheeld.core.api import Core
+from wheeld.driver.api import Outbox
+from wheeld.driver.groups import Groups
+from wheeld.model import limits
+from wheeld.runtime.clock import Clock
+
+RELEASE_JOBS_MAX = limits.GRANTS_PER_TICK_MAX
+STEP_BACK_MS = 20
+"""A wall clock that falls behind boot time by more than this within two beats was stepped back."""
+SLEEP_MS_MAX = 60_000
+
+
+class Deadline(Protocol):
+    """The firing clock: `runtime.timer.FiringTimer`, or a simulated one."""
+
+    def arm(self, deadline_ms: int) -> None:
+        """Call back at this wall-clock time; replaces what was armed."""
+
+    def close(self) -> None:
+        """Never call back again."""
+
+
+OpenDeadline = Callable[[Callable[[bool], None]], Deadline]
+"""Makes the firing clock with the callback that it is to run."""
+
+
+class Pump:
+    """See the module. All methods run on the event loop."""
+
+    def __init__(self, core: Core, groups: Groups, clock: Clock, open_deadline: OpenDeadline) -> None:
+        self._core = core
+        self._groups = groups
+        self._clock = clock
+        self._loop = asyncio.get_running_loop()
+        self._timer: Deadline | None = open_deadline(self._on_timer)
+        self._scheduled = False
+        self._offset_ms = clock.wall_ms() - clock.boot_ms()
+        self.outboxes: dict[int, Outbox] = {}
+        self.lead_ms = limits.LEAD_MS_MIN
+        self.grants_allowed: Callable[[], bool] = lambda: True
+        self.clock_steps = 0
+        self.beats = 0
+
+    def kick(self) -> None:
+        """Something was decided or became possible: beat soon, once for all that happens until then."""
+        if not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon(self.run)
+
+    def stop(self) -> None:
+        """No further beat on its own; `run` may still be called to write the last groups."""
+        if self._timer is not None:
+            self._timer.close()
+            self._timer = None
+
+    def on_durable(self, number: int) -> None:
+        """A group is durable: answer who waits, give out what it held back."""
+        self._groups.on_durable(number)
+        self.run()
+
+    def _on_timer(self, stepped: bool) -> None:
+        self.run()
+
+    def run(self) -> None:
+        """One beat."""
+        self._scheduled = False
+        self.beats += 1
+        now_us, boot_ms = self._clock.wall_us(), self._clock.boot_ms()
+        now_ms = now_us // 1000
+        self._watch_clock(now_ms, boot_ms)
+        more = self._release()
+        more |= self._core.tick(now_ms, boot_ms, self.lead_ms, self.grants_allowed())
+        more |= self._release()
+        self._groups.flush(now_ms)
+        if more:
+            self.kick()
+        elif self._timer is not None:
+            wake_ms = self._core.next_wake_ms(now_ms, boot_ms, self.lead_ms, self._groups.durable)
+            self._timer.arm(min(max(wake_ms, now_ms), now_ms + SLEEP_MS_MAX))
+
+    def _release(self) -> bool:
+        """Give out what is durable and due; True when there may be more."""
+        now_us = self._clock.wall_us()
+        given = 0
+        for message in self._core.release(now_us, self._groups.durable, RELEASE_JOBS_MAX):
+            outbox = self.outboxes.get(message.stream)
+            if outbox is not None:
+                outbox.deliver(message.kind, message.count, message.data, now_us)
+            given += message.count
+        return given >= RELEASE_JOBS_MAX
+
+    def _watch_clock(self, now_ms: int, boot_ms: int) -> None:
+        """Forward steps need nothing: what is due fires. A step back makes waiting jobs wait again; nothing fires
+        twice."""
+        offset_ms = now_ms - boot_ms
+        moved_ms = offset_ms - self._offset_ms
+        if moved_ms < -STEP_BACK_MS:
+            self.clock_steps += 1
+            self._core.rebase(now_ms)
+        elif moved_ms > STEP_BACK_MS:
+            self.clock_steps += 1
+        self._offset_ms = offset_ms
