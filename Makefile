@@ -56,7 +56,7 @@ $(VENV)/.built: $(VENV)/.tools setup.py $(NATIVE)
 	@! grep -E 'warning:' build/build.log || echo "(the whole log: build/build.log)"
 	@touch $@
 
-$(VENV)/.stamp: pyproject.toml setup.py | $(VENV)/.built
+$(VENV)/.stamp: pyproject.toml | $(VENV)/.built
 	@echo "installing wheeld and its development tools (some minutes the first time)"
 	@$(PIP) install --no-build-isolation --editable '.[dev]'
 	@touch $@
