@@ -22,7 +22,17 @@ MODULES: dict[str, tuple[str, str, list[str]]] = {
         "native/cython/_journal.pyx",
         ["native/journal/wh_crc32c.c", "native/journal/wh_frame.c", "native/journal/wh_sync.c"],
     ),
+    "fold": (
+        "wheeld.store._fold",
+        "native/cython/_fold.pyx",
+        [f"native/fold/{name}.c" for name in ("wh_fold", "wh_fold_entry", "wh_fold_finish", "wh_rows")],
+    ),
     "timer": ("wheeld.runtime._timer", "native/cython/_timer.pyx", []),
+    "wire": (
+        "wheeld.wire._wire",
+        "native/cython/_wire.pyx",
+        [f"native/wire/wh_{part}.c" for part in ("job_message", "job_write", "lease", "pb", "settle", "submit", "xxh64")],
+    ),
     "wheel": ("wheeld.wheel._wheel", "native/cython/_wheel.pyx", WHEEL_C),
 }
 

@@ -205,20 +205,22 @@ class Lease(_message.Message):
     def __init__(self, lease_token: _Optional[bytes] = ..., job_id: _Optional[str] = ..., type: _Optional[str] = ..., payload: _Optional[bytes] = ..., queue: _Optional[str] = ..., namespace: _Optional[str] = ..., attempt: _Optional[int] = ..., max_attempts: _Optional[int] = ..., schedule_time_ms: _Optional[int] = ..., lease_expire_time_ms: _Optional[int] = ..., lease_duration_ms: _Optional[int] = ..., fencing_token: _Optional[int] = ..., priority: _Optional[int] = ..., labels: _Optional[_Mapping[str, str]] = ..., trace_context: _Optional[str] = ..., redelivery: bool = ...) -> None: ...
 
 class SettledItem(_message.Message):
-    __slots__ = ("lease_token", "operation", "code", "already_settled", "state", "lease_expire_time_ms")
+    __slots__ = ("lease_token", "operation", "code", "already_settled", "state", "lease_expire_time_ms", "field")
     LEASE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     OPERATION_FIELD_NUMBER: _ClassVar[int]
     CODE_FIELD_NUMBER: _ClassVar[int]
     ALREADY_SETTLED_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     LEASE_EXPIRE_TIME_MS_FIELD_NUMBER: _ClassVar[int]
+    FIELD_FIELD_NUMBER: _ClassVar[int]
     lease_token: bytes
     operation: SettleOperation
     code: _job_pb2.ErrorCode
     already_settled: bool
     state: _job_pb2.JobState
     lease_expire_time_ms: int
-    def __init__(self, lease_token: _Optional[bytes] = ..., operation: _Optional[_Union[SettleOperation, str]] = ..., code: _Optional[_Union[_job_pb2.ErrorCode, str]] = ..., already_settled: bool = ..., state: _Optional[_Union[_job_pb2.JobState, str]] = ..., lease_expire_time_ms: _Optional[int] = ...) -> None: ...
+    field: str
+    def __init__(self, lease_token: _Optional[bytes] = ..., operation: _Optional[_Union[SettleOperation, str]] = ..., code: _Optional[_Union[_job_pb2.ErrorCode, str]] = ..., already_settled: bool = ..., state: _Optional[_Union[_job_pb2.JobState, str]] = ..., lease_expire_time_ms: _Optional[int] = ..., field: _Optional[str] = ...) -> None: ...
 
 class Settled(_message.Message):
     __slots__ = ("items",)
