@@ -1,3 +1,5 @@
+from typing import Self
+
 GOOD: int
 END: int
 NO_MAGIC: int
@@ -18,7 +20,7 @@ def encode_header(payload: bytes, number: int, previous_crc: int, time_ms: int, 
 def write_synced(fd: int, parts: list[bytes | memoryview], offset: int, call_bytes_max: int = 0) -> int: ...
 
 class Cursor:
-    def __init__(self, store: bytes, offset: int, number: int, previous_crc: int) -> None: ...
+    def __new__(cls, store: bytes, offset: int, number: int, previous_crc: int) -> Self: ...
     offset: int
     @property
     def last_offset(self) -> int: ...

@@ -25,13 +25,14 @@ def open_tail(directory: Path, store_uuid: bytes, scan: Scan, segment_bytes: int
     if not scan.begun:
         return _create(directory, store_uuid, segment_bytes, ops)
     used = [
-        UsedSegment(found.number, found.path, found.header.first_group, found.header.segment_bytes)
+        UsedSegment(found.number, found.path, found.header.first_group, found.size)
         for found in scan.begun
         if found.header is not None
     ]
     ready = _usable_ready(scan, segment_bytes, ops)
     header = scan.begun[-1].header
     assert header is not None
+    used[-1] = used[-1]._replace(size=header.segment_bytes)
     fd = ops.open(used[-1].path, create=False)
     _mend_tail(fd, scan, header, ops)
     return fd, Segments(directory, segment_bytes, ops, used, ready, used[-1].number + len(ready) + 1)

@@ -74,15 +74,15 @@ def build(directory: Path, payloads: Sequence[bytes], segment_bytes: int = 65536
 
 
 class FaultyFiles(SystemFiles):
-    """Real files; each list holds what to raise for the next calls (None: go ahead). Counts the calls."""
+    """Real files; each list holds what to raise for the next calls (None: go ahead). Remembers the writes."""
 
     def __init__(self) -> None:
         self.write_errors: list[int | None] = []
         self.allocate_full = False
-        self.writes = 0
+        self.written: list[tuple[int, bytes]] = []
 
     def write_synced(self, fd: int, parts: Sequence[bytes | memoryview], offset: int) -> int:
-        self.writes += 1
+        self.written.append((offset, b"".join(parts)))
         error = self.write_errors.pop(0) if self.write_errors else None
         if error is not None:
             raise OSError(error, os.strerror(error))

@@ -81,8 +81,8 @@ def test_released_segments_are_recycled_and_files_stay_few(tmp_path: Path) -> No
     box = Box(tmp_path / "journal")
     inodes = set()
     for _ in range(200):
-        number = box.write(os.urandom(3000))
-        box.journal.release(max(0, number - 3))
+        box.journal.release(max(0, box.journal.last_group - 3))
+        box.write(os.urandom(3000))  # behind the release, so that no file is renamed while the files are looked at
         inodes |= {path.stat().st_ino for path in (tmp_path / "journal").glob("segment-*.journal")}
     assert box.journal.segments <= 5
     assert len(inodes) <= 6, "segments must be recycled rather than made"
@@ -119,6 +119,16 @@ def test_a_reader_follows_through_recycled_segments(tmp_path: Path) -> None:
     with pytest.raises(JournalGapError, match="does not hold group 1 any more"):
         read_groups(tmp_path / "journal", 119)
     reader.close()
+    box.close()
+
+
+def test_a_reader_takes_groups_larger_than_its_window(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wheeld.journal.reader.WINDOW_BYTES", 1024)
+    payloads = [os.urandom(size) for size in (10, 5000, 959, 960, 961, 7616, 0)]
+    box = Box(tmp_path / "journal")
+    for payload in payloads:
+        box.write(payload)
+    assert list(read_groups(tmp_path / "journal", len(payloads)).values()) == payloads
     box.close()
 
 
@@ -178,7 +188,7 @@ def test_a_failed_write_ends_the_journal_and_is_not_tried_again(tmp_path: Path, 
     box = Box(tmp_path / "journal", ops=files)
     wait_until_ready(box)
     box.write(b"good")
-    before = files.writes
+    before = len(files.written)
     files.write_errors = [error]
     for number in (2, 3, 4):
         box.journal.append(number, b"bad", 1)
@@ -187,7 +197,7 @@ def test_a_failed_write_ends_the_journal_and_is_not_tried_again(tmp_path: Path, 
     assert isinstance(caught.value.__cause__, OSError)
     assert caught.value.__cause__.errno == error
     box.close()
-    assert files.writes == before + 1
+    assert len(files.written) == before + 1
     assert box.events.empty(), "on_failure is called once"
     assert box.journal.last_group == 1
     for refused in (lambda: box.journal.append(5, b"", 1), lambda: box.journal.release(1)):
@@ -279,7 +289,7 @@ def test_closing_while_groups_wait_for_space_says_that_they_are_lost(tmp_path: P
 
 
 def test_the_kernel_cutting_a_write_short_is_a_failure(tmp_path: Path) -> None:
-    """A file size limit makes the kernel write a part and refuse the rest; the limit is the process's, so it runs apart."""
+    """A file size limit makes the kernel write a part and refuse the rest; the limit is per process."""
     program = (
         "import sys\nfrom pathlib import Path\nfrom tests.unit.journal.box import Box\nimport resource\n"
         f"box = Box(Path({str(tmp_path / 'journal')!r}))\nbox.write(b'good')\n"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import random
 import shutil
 from pathlib import Path
 
 import pytest
 
-from tests.unit.journal.box import STORE, Box, build, read_groups
+from tests.unit.journal.box import STORE, Box, FaultyFiles, build, read_groups
 from wheeld.journal import _journal
 from wheeld.journal.errors import JournalCorruptError, JournalForeignError
 from wheeld.journal.recovery import Scan, scan_journal
@@ -158,6 +159,20 @@ def test_a_whole_group_of_a_newer_version_refuses_to_start(segment: Path) -> Non
     data[offset_of(5) : offset_of(5) + 64] = header
     with pytest.raises(JournalForeignError, match="newer format version"):
         scan_with(segment, data)
+
+
+def test_a_start_makes_durable_what_may_stand_in_the_page_cache_only(segment: Path) -> None:
+    """A process killed between write and sync leaves a whole group that the next power cut would take away."""
+    data = bytearray(segment.read_bytes())
+    data[offset_of(6) : offset_of(6) + 512] = b"t" * 512
+    segment.write_bytes(data)
+    files = FaultyFiles()
+    Box(segment.parent, segment_bytes=SEGMENT_BYTES, ops=files).close()
+    assert (0, bytes(data[:512])) in files.written
+    assert (offset_of(5), bytes(data[offset_of(5) : offset_of(6)]) + bytes(512)) in files.written
+    files.write_errors = [errno.EIO]
+    with pytest.raises(OSError, match="Input/output error"):
+        Box(segment.parent, segment_bytes=SEGMENT_BYTES, ops=files)
 
 
 def test_the_journal_of_another_store_is_refused(segment: Path) -> None:
