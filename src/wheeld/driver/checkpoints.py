@@ -8,17 +8,20 @@ here.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 from wheeld.core.api import Core
 from wheeld.driver.groups import Groups
 from wheeld.driver.pump import Pump
 from wheeld.model import errors, limits
-from wheeld.store.api import Store
+from wheeld.store.api import Store, StoreFull
 
 PERIOD_S = 1.0
 EAGER_BYTES = 48 * limits.MIB
 """Past this much that is not folded, the next checkpoint does not wait for its time."""
+FLOOR_SLACK_BYTES = 16 * limits.MIB
 LEAD_MARGIN_MS = 3
 """Beside the sync: two beats of the loop and the hand-over to the transport."""
 
@@ -39,14 +42,22 @@ class JournalView(Protocol):
     def sync_ms_recent(self, quantile: float) -> float: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Room:
+    """The file system of the data directory: what is free now, and how long a journal segment is."""
+
+    free_bytes: Callable[[], int]
+    segment_bytes: int = limits.SEGMENT_BYTES
+
+
 class Checkpoints:
     """See the module."""
 
-    def __init__(self, core: Core, groups: Groups, pump: Pump, store: Store, journal: JournalView) -> None:
+    def __init__(self, core: Core, groups: Groups, pump: Pump, store: Store, journal: JournalView, room: Room) -> None:
         self._core, self._groups, self._pump, self._store, self._journal = core, groups, pump, store, journal
+        self._room = room
         self._released = 0
         self.space_low = False
-        """The store's word: its file system is below the floor."""
         self.lead_ms_min = limits.LEAD_MS_MIN
         self.lead_ms_max = limits.LEAD_MS_MAX
 
@@ -80,9 +91,19 @@ class Checkpoints:
                 if self._groups.retained_bytes > EAGER_BYTES:
                     break
             self._adapt_lead()
+            self._look_at_disk()
             if self._groups.durable > folded:
-                folded = await self._store.checkpoint(self._groups.durable)
+                try:
+                    folded = await self._store.checkpoint(self._groups.durable)
+                except StoreFull:
+                    self.space_low = True
+                    continue
                 self.on_position(folded)
+
+    def _look_at_disk(self) -> None:
+        """The floor covers what is not yet folded (twice: its pages are copied on write), two segments, and some slack."""
+        floor = 2 * self._groups.retained_bytes + 2 * self._room.segment_bytes + FLOOR_SLACK_BYTES
+        self.space_low = self._room.free_bytes() < floor
 
     def _adapt_lead(self) -> None:
         """Prepare as far ahead as a slow sync takes."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from wheeld.core.api import Core, CoreConfig, Counters, QueueView
 from wheeld.driver.api import JobView, Opened, Outbox
-from wheeld.driver.checkpoints import Checkpoints, JournalView
+from wheeld.driver.checkpoints import Checkpoints, JournalView, Room
 from wheeld.driver.far import FarTier
 from wheeld.driver.groups import Groups
 from wheeld.driver.jobs import Jobs
@@ -41,6 +41,7 @@ class Parts:
     clock: Clock
     open_deadline: OpenDeadline
     tasks: TaskSupervisor
+    room: Room
 
 
 class NodeDriver:
@@ -66,7 +67,8 @@ class NodeDriver:
         self.pump = Pump(self.core, self.groups, parts.clock, parts.open_deadline)
         self.far = FarTier(self.core, self.groups, self.pump, parts.store, parts.clock, parts.config.resident_bytes_max)
         self.jobs = Jobs(self.core, self.groups, self.pump, parts.store, parts.clock)
-        self.checkpoints = Checkpoints(self.core, self.groups, self.pump, parts.store, parts.journal)
+        self.checkpoints = Checkpoints(self.core, self.groups, self.pump, parts.store, parts.journal, parts.room)
+        parts.store.on_position = self.checkpoints.on_position
         self.pump.grants_allowed = self.checkpoints.grants_allowed
         self.pump.run()
         await self.far.load_leases()

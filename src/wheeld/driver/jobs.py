@@ -75,10 +75,10 @@ class Jobs:
         await self._settled(position)
         if resident is not None:
             row = unpack_rows(resident)[0]
-            ended = await self._store.attempts(job_id, position) if row.attempt else []
+            ended = await self._history(job_id, position) if row.attempt else []
             return JobView(row, 0, ended[-1][1] if ended else None)
         stored = await self._store.read([job_id], position)
-        ended = await self._store.attempts(job_id, position)
+        ended = await self._history(job_id, position)
         finish_ms, outcome = ended[-1] if ended else (0, None)
         if stored:
             row = unpack_rows(stored)[0]
@@ -93,7 +93,14 @@ class Jobs:
         """See Driver.attempts."""
         position = self._core.barrier_group()
         await self._settled(position)
-        return await self._store.attempts(job_id, position)
+        return await self._history(job_id, position)
+
+    async def _history(self, job_id: bytes, position: int) -> list[tuple[int, Outcome]]:
+        """Ended attempts, oldest first."""
+        found = await self._store.attempts(job_id, position)
+        return sorted(
+            ((finish_ms, outcome) for finish_ms, outcome in found), key=lambda ended: (ended[0], ended[1].attempt)
+        )
 
     async def _settled(self, group: int) -> None:
         self._pump.kick()

@@ -93,7 +93,6 @@ RETAINED_BYTES_SUBMIT_MAX: Final = 512 * MIB
 """Past this many journal bytes that the storekeeper has not yet folded, submits are refused."""
 RETAINED_BYTES_GRANT_MAX: Final = 1024 * MIB
 """Past this many, grants stop too. Acks always go through."""
-FREE_SPACE_BYTES_MIN: Final = RETAINED_BYTES_GRANT_MAX + 2 * SEGMENT_BYTES + 256 * MIB
 DEPARTED_REMEMBERED_MAX: Final = 4_000_000
 """Ids that left memory while a load is under way; past this the load is abandoned and asked for again."""
 RECENT_KEYS_MAX: Final = 2_000_000
@@ -110,6 +109,6 @@ assert LEASE_MS_MIN <= LEASE_MS_DEFAULT <= LEASE_MS_MAX < 1 << 32
 assert PAYLOAD_BYTES_MAX + 8 * KIB < FRAME_BYTES_MAX <= MESSAGE_BYTES_MAX
 assert QUEUE_PATH_BYTES_MAX <= 255 and TYPE_BYTES_MAX <= 255 and KEY_BYTES_MAX <= 255 and TRACE_BYTES_MAX <= 255
 assert MESSAGE_BYTES_MAX < GROUP_BYTES_HARD <= SEGMENT_BYTES
-assert RETAINED_BYTES_SUBMIT_MAX < RETAINED_BYTES_GRANT_MAX < FREE_SPACE_BYTES_MIN
+assert RETAINED_BYTES_SUBMIT_MAX < RETAINED_BYTES_GRANT_MAX
 assert LEAD_MS_MIN < LEAD_MS_MAX < LEASE_MS_MIN
 assert SETTLES_MAX < STREAM_JOBS_MAX
