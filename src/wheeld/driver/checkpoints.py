@@ -101,7 +101,7 @@ class Checkpoints:
                 self.on_position(folded)
 
     def _look_at_disk(self) -> None:
-        """The floor covers what is not yet folded (twice: its pages are copied on write), two segments, and some slack."""
+        """The floor covers what is not yet folded (twice: pages are copied on write), two segments, some slack."""
         floor = 2 * self._groups.retained_bytes + 2 * self._room.segment_bytes + FLOOR_SLACK_BYTES
         self.space_low = self._room.free_bytes() < floor
 

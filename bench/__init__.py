@@ -1,0 +1,1 @@
+"""Benchmarks: micro (pytest-benchmark), system (run), peers (compare)."""

@@ -1,0 +1,85 @@
+"""Workloads that need a daemon of their own: memory and disk of far jobs, and the time from kill -9 to the next fire.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from bench.daemon import Daemon
+from wheeld.bench.judge import Report
+from wheeld.bench.load import LeaseWorker, Submitter, now_us
+from wheeld.bench.messages import batch_due, payload_of
+from wheeld.bench.workloads import Terms, fresh_queue, submit
+
+DAY_MS = 86_400_000
+
+
+async def footprint(daemon: Daemon, terms: Terms, jobs: int) -> Report:
+    """`jobs` due from next month on: what they cost in memory and on disk once they are folded."""
+    await settle_down(daemon)
+    resident, disk = daemon.resident_bytes(), daemon.disk_bytes()
+    load = await submit(terms, jobs, spread_ms=30 * DAY_MS, base_delay_ms=30 * DAY_MS)
+    await settle_down(daemon)
+    after, disk_after = daemon.resident_bytes(), daemon.disk_bytes()
+    report = Report("footprint", terms=terms.stated(jobs=jobs, due="uniform over 30 days, from 30 days on"))
+    report.figures = {
+        "jobs": jobs,
+        "resident_before_mb": round(resident / 1e6, 1),
+        "resident_after_mb": round(after / 1e6, 1),
+        "memory_bytes_per_job": round((after - resident) / jobs, 2),
+        "disk_bytes_per_job": round((disk_after - disk) / jobs, 1),
+        "submit_jobs_per_s": load.figures["jobs_per_s"],
+        "keeper_anon_mb": round(daemon.keeper_resident_bytes() / 1e6, 1),
+    }
+    report.failures = load.failures
+    return report
+
+
+async def settle_down(daemon: Daemon, still_s: float = 2.5) -> None:
+    """Wait until the store's files have not changed for a while."""
+    size, since = daemon.disk_bytes(), time.monotonic()
+    while time.monotonic() - since < still_s:
+        await asyncio.sleep(0.25)
+        if daemon.disk_bytes() != size:
+            size, since = daemon.disk_bytes(), time.monotonic()
+
+
+async def restart(daemon: Daemon, terms: Terms, pending: int) -> Report:
+    """With `pending` far jobs and jobs due every 10 ms: kill -9, start again, when does the next due job reach a
+    worker?
+    """
+    await submit(terms, pending, spread_ms=30 * DAY_MS, base_delay_ms=DAY_MS)
+    queue = fresh_queue("restart")
+    begin_ms = now_us() // 1000
+    dues = [begin_ms + 10 * position for position in range(3000)]
+    submitter = Submitter(terms.address, 1)
+    await submitter.send([batch_due(queue, payload_of(terms.payload_bytes), dues)], 1)
+    await submitter.close()
+    daemon.kill()
+    killed_us = now_us()
+    serving = await daemon.start()
+    worker = LeaseWorker(daemon.address, queue, queue, terms.worker_credit)
+    task = asyncio.create_task(worker.run())
+    deadline = time.monotonic() + 60
+    fired_us = 0
+    while not fired_us and time.monotonic() < deadline:
+        await asyncio.sleep(0.02)
+        on_time = [at for due, at in zip(worker.due_ms, worker.receive_us, strict=True) if at - due * 1000 < 50_000]
+        fired_us = min(on_time, default=0)
+    first_us = worker.first_us
+    await worker.close()
+    task.cancel()
+    report = Report(
+        "restart",
+        terms=terms.stated(pending=pending, probe="a job every 10 ms, due while the daemon was down and after"),
+    )
+    report.figures = {
+        "pending": pending,
+        "serving_s": round(serving, 3),
+        "first_late_job_s": round((first_us - killed_us) / 1e6, 3),
+        "first_on_time_job_s": round((fired_us - killed_us) / 1e6, 3),
+    }
+    if not fired_us:
+        report.failures.append("no job arrived on time within a minute")
+    return report
