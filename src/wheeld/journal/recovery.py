@@ -63,6 +63,8 @@ def scan_journal(directory: Path, store_uuid: bytes) -> Scan:
     first = begun[0].header
     assert first is not None
     scan = Scan(begun, segments[len(begun) :], first.first_group, first.first_group - 1, first.previous_crc)
+    buffer = _SegmentBuffer()
+    data = memoryview(b"")
     for index, segment in enumerate(begun):
         header = segment.header
         assert header is not None
@@ -70,11 +72,31 @@ def scan_journal(directory: Path, store_uuid: bytes) -> Scan:
             before = begun[index - 1]
             found = f"{scan.tail_found}, while {segment.path.name} begins with group {header.first_group}"
             raise JournalCorruptError(before.path, scan.tail_offset, scan.last_group + 1, found)
-        data = segment.path.read_bytes()[: header.segment_bytes]
+        data = buffer.load(segment)[: header.segment_bytes]
         _walk(scan, segment, data, store_uuid)
-    _adopt_headless(scan, store_uuid)
-    _refuse_later_groups(scan, store_uuid)
+    _refuse_later_groups(scan, begun[-1], data, scan.tail_offset, store_uuid)
+    for segment in list(scan.ready):
+        data = buffer.load(segment)
+        adopted = segment is scan.ready[0] and _adopt_headless(scan, data, store_uuid)
+        _refuse_later_groups(scan, segment, data, scan.tail_offset if adopted else FIRST_GROUP_OFFSET, store_uuid)
     return scan
+
+
+class _SegmentBuffer:
+    """Memory for one segment at a time: most of the cost of reading anew would be the kernel's, for fresh pages."""
+
+    def __init__(self) -> None:
+        self._memory = bytearray()
+
+    def load(self, segment: FoundSegment) -> memoryview:
+        """The bytes of a segment, until the next load."""
+        if len(self._memory) < segment.size:
+            self._memory = bytearray(segment.size)
+        length = 0
+        with segment.path.open("rb", buffering=0) as file:
+            while read := file.readinto(memoryview(self._memory)[length : segment.size]):
+                length += read
+        return memoryview(self._memory)[:length]
 
 
 def _find_segments(directory: Path) -> list[FoundSegment]:
@@ -112,7 +134,7 @@ def _begun_segments(segments: list[FoundSegment], store_uuid: bytes) -> list[Fou
     return begun
 
 
-def _walk(scan: Scan, segment: FoundSegment, data: bytes, store_uuid: bytes) -> None:
+def _walk(scan: Scan, segment: FoundSegment, data: memoryview, store_uuid: bytes) -> None:
     """Pass the good groups of one segment and note where and why they end."""
     cursor = _journal.Cursor(store_uuid, FIRST_GROUP_OFFSET, scan.last_group + 1, scan.last_crc)
     status = cursor.scan(data)
@@ -126,38 +148,32 @@ def _walk(scan: Scan, segment: FoundSegment, data: bytes, store_uuid: bytes) -> 
     scan.tail_found = STATUS_TEXT[status]
     if status == _journal.NUMBER:
         scan.tail_found = f"group {cursor.found_number}"
-    scan.last_group_bytes = data[cursor.last_offset : cursor.offset] if cursor.groups else b""
+    scan.last_group_bytes = bytes(data[cursor.last_offset : cursor.offset]) if cursor.groups else b""
     scan.last_group_offset = cursor.last_offset if cursor.groups else FIRST_GROUP_OFFSET
 
 
-def _adopt_headless(scan: Scan, store_uuid: bytes) -> None:
+def _adopt_headless(scan: Scan, data: memoryview, store_uuid: bytes) -> bool:
     """Take over the next segment when only its header was lost: its first group proves itself by number and chain."""
-    if not scan.ready:
-        return
     segment = scan.ready[0]
-    data = segment.path.read_bytes()
     cursor = _journal.Cursor(store_uuid, FIRST_GROUP_OFFSET, scan.last_group + 1, scan.last_crc)
     if cursor.next(data) != _journal.GOOD:
-        return
+        return False
     header = SegmentHeader(store_uuid, segment.number, scan.last_group + 1, scan.last_crc, len(data))
     scan.begun.append(FoundSegment(segment.number, segment.path, segment.size, header))
     del scan.ready[0]
     _walk(scan, segment, data, store_uuid)
     if cursor.number <= scan.last_group:
         # A header is written with the segment's first group, so later groups prove that it was durable once.
-        raise JournalCorruptError(
-            segment.path, 0, header.first_group, f"no whole segment header before group {cursor.number}"
-        )
+        found = f"no whole segment header before group {cursor.number}"
+        raise JournalCorruptError(segment.path, 0, header.first_group, found)
+    return True
 
 
-def _refuse_later_groups(scan: Scan, store_uuid: bytes) -> None:
-    """Raise when a whole group with a higher number stands behind the end of the good ones."""
-    last = scan.begun[-1]
+def _refuse_later_groups(scan: Scan, segment: FoundSegment, data: memoryview, offset: int, store_uuid: bytes) -> None:
+    """Raise when a whole group with a number above the missing one stands in a segment from `offset` on."""
     expected = scan.last_group + 1
-    cursor = _journal.Cursor(store_uuid, scan.tail_offset, expected, scan.last_crc)
-    for segment in [last, *scan.ready]:
-        offset = scan.tail_offset if segment is last else FIRST_GROUP_OFFSET
-        later = cursor.find_later(segment.path.read_bytes(), offset)
-        if later is not None:
-            found = f"{scan.tail_found}, while group {later[1]} stands in {segment.path.name} at byte {later[0]}"
-            raise JournalCorruptError(last.path, scan.tail_offset, expected, found)
+    cursor = _journal.Cursor(store_uuid, offset, expected, scan.last_crc)
+    later = cursor.find_later(data, offset)
+    if later is not None:
+        found = f"{scan.tail_found}, while group {later[1]} stands in {segment.path.name} at byte {later[0]}"
+        raise JournalCorruptError(scan.begun[-1].path, scan.tail_offset, expected, found)

@@ -18,7 +18,7 @@ from wheeld.journal.format import SegmentHeader, segment_name
 
 SCRATCH_NAME: Final = "segment.new"
 SLICE_BYTES: Final = 256 * 1024
-READY_SEGMENTS_MAX: Final = 2
+READY_SEGMENTS_MAX: Final = 4
 NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 ZEROES: Final = bytes(SLICE_BYTES)
 
