@@ -124,8 +124,10 @@ static void put_label(wh_job_message *job, wh_label label) {
     job->label_count++;
 }
 
+/* An entry that holds more than key and value is passed over, as upb does: the oracle in the tests, and what Python clients run. */
 static bool merge_label(wh_job_message *job, wh_span entry, int depth) {
     wh_pb_reader reader = wh_pb_over(entry);
+    bool more = false;
     wh_label label = {{entry.data, 0}, {entry.data, 0}};
     uint32_t tag;
     while (wh_pb_more(&reader)) {
@@ -141,13 +143,16 @@ static bool merge_label(wh_job_message *job, wh_span entry, int depth) {
             well = wh_pb_string(&reader, &label.value);
             break;
         default:
+            more = true;
             well = wh_pb_skip(&reader, tag, depth);
         }
         if (!well) {
             return false;
         }
     }
-    put_label(job, label);
+    if (!more) {
+        put_label(job, label);
+    }
     return true;
 }
 

@@ -1,7 +1,7 @@
 """The codec in plain Python over the generated classes: the specification of the native one, and its oracle.
 
 Owns: the meaning of each hot message. Does not own: the packed layouts (model/batch.py), the checks of a job (checks).
-Invariant: see `codec.Codec`; protobuf maps are written in order of their keys.
+Invariant: see `codec.Codec`. Only the order of a map's entries may differ between the two.
 """
 
 from __future__ import annotations
