@@ -5,6 +5,7 @@ Owns no state. Invariant: an operation that returns has done all of what it says
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -50,6 +51,10 @@ class SystemFiles:
 
     def allocate(self, fd: int, size: int) -> None:
         """See FileOps."""
+        disk = os.fstatvfs(fd)
+        if disk.f_bavail * disk.f_frsize < size:
+            # The kernel would take what there is before it refuses, and leave nothing to the store meanwhile.
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         os.posix_fallocate(fd, 0, size)
 
     def write_synced(self, fd: int, parts: Sequence[bytes | memoryview], offset: int) -> int:

@@ -204,6 +204,7 @@ class Writer:
             self._prepare()
             if self.free_space_low:
                 self._stall()
+        self.stalled = False
         fd, header = self._segments.begin_next(self._store_uuid, first_group, self._last_crc)
         self._ops.close(self._fd)
         self._fd, self._offset = fd, FIRST_GROUP_OFFSET
@@ -219,4 +220,3 @@ class Writer:
             raise JournalFailedError("closed while groups waited for disk space: they are not durable")
         elif order is not None:
             self._waiting.append(order)
-        self.stalled = self.free_space_low

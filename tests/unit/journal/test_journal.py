@@ -20,6 +20,7 @@ from wheeld.journal.errors import (
     JournalFailedError,
     JournalGapError,
 )
+from wheeld.journal.files import SystemFiles
 from wheeld.journal.reader import JournalReader
 
 
@@ -270,8 +271,18 @@ def test_groups_go_on_by_themselves_once_the_disk_has_space(tmp_path: Path, monk
         os.sched_yield()
     files.allocate_full = False
     box.wait(3)
+    assert not box.journal.stalled
     box.close()
     assert not (tmp_path / "journal" / "segment.new").exists()
+
+
+def test_a_file_that_the_disk_cannot_hold_takes_nothing_of_it(tmp_path: Path) -> None:
+    files = SystemFiles()
+    fd = files.open(tmp_path / "file", create=True)
+    with pytest.raises(OSError, match="No space left"):
+        files.allocate(fd, 1 << 50)
+    assert os.fstat(fd).st_blocks == 0
+    files.close(fd)
 
 
 def test_closing_while_groups_wait_for_space_says_that_they_are_lost(tmp_path: Path) -> None:
