@@ -1,7 +1,7 @@
 """The syntactic checks of a NewJob, in plain Python over the generated class: from a message to a spec or a refusal.
 
-Owns: the order of the checks (the first that fails is the answer) and the defaults. Does not own: limits, or checks that
-need state. Invariant: the native codec gives the same record, or the same code and field, for every message.
+Owns: the order of the checks (the first that fails is the answer) and the defaults. Does not own: limits, or checks
+that need state. Invariant: the native codec gives the same record, or the same code and field, for every message.
 """
 
 from __future__ import annotations

@@ -2,9 +2,10 @@
 
 Owns: the Protocol of the two implementations and the numbers they share. `reference_codec` is the readable
 specification over the generated classes, `_wire` the native one that runs. Does not own: the schema (proto/), or what
-the core decides. Invariant: both give the same bytes for the same message; a message that the schema does not allow is a
-code, never an exception. The native one is stricter in one thing: a StreamLeasesRequest in which several members of its
-oneof occur is MALFORMED (no serializer writes one), and of a member that is neither `settle` nor `renew` it reads nothing.
+the core decides. Invariant: both give the same bytes for the same message; a message that the schema does not allow is
+a code, never an exception. The native one is stricter in one thing: a StreamLeasesRequest in which several members of
+its oneof occur is MALFORMED (no serializer writes one). Of a member that is neither `settle` nor `renew` it reads
+nothing.
 """
 
 from __future__ import annotations
@@ -70,7 +71,9 @@ class StreamCase(IntEnum):
 class Codec(Protocol):
     """What both implementations do. `code` in an answer is of the errors registry, 0 when all is well."""
 
-    def decode_submit(self, message: bytes, kind: int, session: bytes = NO_SESSION, latest_ms: int = 0) -> tuple[int, bytes]:
+    def decode_submit(
+        self, message: bytes, kind: int, session: bytes = NO_SESSION, latest_ms: int = 0
+    ) -> tuple[int, bytes]:
         """(code, submit batch). `session`: 16 bytes that hold when the message names none. `latest_ms`: a schedule time
         after it is SCHEDULE_TOO_FAR; 0 leaves that check to others. Codes: MALFORMED, BATCH_TOO_LARGE."""
 

@@ -17,7 +17,15 @@ from wheeld.model.errors import FIELD_NAMES, REGISTRY, Field
 from wheeld.model.ids import NO_ID, id_to_text
 from wheeld.model.spec import unpack_labels, unpack_spec
 from wheeld.wire.checks import DEFAULT_NAME, ItemRefused, lease_span_ms, span_ms, spec_of
-from wheeld.wire.codec import ECHO_BYTES_MAX, SETTLE_REFUSED, AnswerKind, SettleKind, StreamCase, SubmitKind, session_digest
+from wheeld.wire.codec import (
+    ECHO_BYTES_MAX,
+    SETTLE_REFUSED,
+    AnswerKind,
+    SettleKind,
+    StreamCase,
+    SubmitKind,
+    session_digest,
+)
 from wheeld.wire.content_hash import xxh64
 from wheeld.wire.pb.v1 import job_service_pb2 as jobs_pb
 from wheeld.wire.pb.v1 import worker_service_pb2 as worker_pb
@@ -48,7 +56,9 @@ def _submit_item(job: Any, latest_ms: int) -> bytes:
     return packed.ITEM_HEAD.pack(len(spec), errors.OK, Field.NONE, 0) + spec
 
 
-def decode_submit(message: bytes, kind: int, session: bytes = packed.NO_SESSION, latest_ms: int = 0) -> tuple[int, bytes]:
+def decode_submit(
+    message: bytes, kind: int, session: bytes = packed.NO_SESSION, latest_ms: int = 0
+) -> tuple[int, bytes]:
     """See `codec.Codec`."""
     try:
         request = _SUBMITS[kind].FromString(message)
@@ -74,7 +84,9 @@ def encode_submit_results(kind: int, batch_number: int, results: bytes, schedule
         raise ValueError(f"submit results of {len(results)} bytes are not whole")
     rows = list(packed.SUBMIT_RESULT.iter_unpack(results))
     if kind == SubmitKind.CREATE:
-        created = jobs_pb.CreateJobResponse(job_id=id_to_text(rows[0][5]), duplicate=bool(rows[0][2] & packed.RESULT_DUPLICATE))
+        created = jobs_pb.CreateJobResponse(
+            job_id=id_to_text(rows[0][5]), duplicate=bool(rows[0][2] & packed.RESULT_DUPLICATE)
+        )
         if schedule_ms:
             created.schedule_time.FromMilliseconds(schedule_ms)
         return _bytes_of(created)
@@ -105,7 +117,9 @@ def _settle_item(
 
 
 def _refused_item(op: int, token: bytes, code: int, field: int) -> bytes:
-    return _settle_item(op, bytes(packed.TOKEN.size), flags=SETTLE_REFUSED, error=token[:ECHO_BYTES_MAX], extend_ms=code | field << 8)
+    return _settle_item(
+        op, bytes(packed.TOKEN.size), flags=SETTLE_REFUSED, error=token[:ECHO_BYTES_MAX], extend_ms=code | field << 8
+    )
 
 
 def _ack(token: bytes, ack: Any) -> bytes:
@@ -120,7 +134,9 @@ def _nack(token: bytes, nack: Any) -> bytes:
         delay_ms = span_ms(nack.retry_delay, 0, limits.BACKOFF_MS_LIMIT, Field.RETRY_DELAY)
     flags = packed.SETTLE_NO_RETRY if nack.no_retry else 0
     error = _cut(nack.error_message, limits.ERROR_BYTES_MAX)
-    return _settle_item(packed.OP_NACK, token, flags=flags, error=error, delay_ms=delay_ms, receive_us=nack.receive_time_us)
+    return _settle_item(
+        packed.OP_NACK, token, flags=flags, error=error, delay_ms=delay_ms, receive_us=nack.receive_time_us
+    )
 
 
 def _release(token: bytes, _release: Any) -> bytes:
@@ -131,7 +147,12 @@ def _renew(token: bytes, renew: Any) -> bytes:
     return _settle_item(packed.OP_RENEW, token, extend_ms=lease_span_ms(renew.extend_duration, Field.LEASE_DURATION))
 
 
-_ITEMS = {packed.OP_ACK: "acks", packed.OP_NACK: "nacks", packed.OP_RELEASE: "releases", packed.OP_RENEW: "lease_tokens"}
+_ITEMS = {
+    packed.OP_ACK: "acks",
+    packed.OP_NACK: "nacks",
+    packed.OP_RELEASE: "releases",
+    packed.OP_RENEW: "lease_tokens",
+}
 _PACK = {packed.OP_ACK: _ack, packed.OP_NACK: _nack, packed.OP_RELEASE: _release, packed.OP_RENEW: _renew}
 
 
@@ -203,7 +224,9 @@ def encode_settled(kind: int, batch: bytes, results: bytes) -> bytes:
 
 
 def _lease(frame: bytes, at: int) -> Any:
-    (_, job_id, fencing, due_ms, expire_ms, lease_ms, attempt, flags, spec_len) = packed.GRANT_HEAD.unpack_from(frame, at)
+    (_, job_id, fencing, due_ms, expire_ms, lease_ms, attempt, flags, spec_len) = packed.GRANT_HEAD.unpack_from(
+        frame, at
+    )
     spec_at = at + packed.GRANT_HEAD.size
     spec = unpack_spec(frame[spec_at : spec_at + spec_len])
     namespace, _, queue = spec.queue.decode().partition("/")
@@ -236,7 +259,9 @@ def encode_leases(kind: int, frame: bytes, fire_time_us: int) -> bytes:
         at += 4 + int.from_bytes(frame[at : at + 4], "little")
     if kind == AnswerKind.UNARY:
         return _bytes_of(worker_pb.LeaseJobsResponse(fire_time_us=fire_time_us, leases=leases))
-    return _bytes_of(worker_pb.StreamLeasesResponse(leases=worker_pb.LeaseFrame(fire_time_us=fire_time_us, leases=leases)))
+    return _bytes_of(
+        worker_pb.StreamLeasesResponse(leases=worker_pb.LeaseFrame(fire_time_us=fire_time_us, leases=leases))
+    )
 
 
 def encode_revoked(revoked: bytes) -> bytes:
