@@ -1,0 +1,56 @@
+# cython: language_level=3
+# The C fold and the row writer; what each function promises stands in native/fold/*.h.
+from libc.stddef cimport ptrdiff_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+
+cdef extern from "wh_fold.h" nogil:
+    ctypedef struct wh_fold:
+        pass
+    ctypedef struct wh_fold_op:
+        const uint8_t *key
+        const uint8_t *value
+        uint32_t value_len
+        uint16_t key_len
+        uint8_t kind
+    ctypedef struct wh_fold_shard:
+        uint64_t next_seq
+        uint64_t index
+        uint32_t epoch
+        uint32_t touched
+
+    int WH_FOLD_NO_MEMORY, WH_FOLD_UNKNOWN_KIND, WH_FOLD_BAD_SHARD, WH_FOLD_JOB_ENDED
+    int WH_FOLD_TABLES
+
+    wh_fold *wh_fold_new(uint32_t shards, uint64_t bucket_width_ms)
+    void wh_fold_free(wh_fold *fold)
+    void wh_fold_reset(wh_fold *fold)
+    int wh_fold_apply(wh_fold *fold, const uint8_t *payload, size_t length, size_t *error_at)
+    int wh_fold_finish(wh_fold *fold)
+    const wh_fold_op *wh_fold_ops(const wh_fold *fold, int table, size_t *count)
+    const wh_fold_shard *wh_fold_shard_at(const wh_fold *fold, uint32_t shard)
+    size_t wh_fold_bytes(const wh_fold *fold)
+    uint64_t wh_fold_entries(const wh_fold *fold)
+    uint64_t wh_fold_watermark(const wh_fold *fold)
+    uint64_t wh_fold_time(const wh_fold *fold)
+
+cdef extern from "wh_rows.h" nogil:
+    ctypedef struct wh_row_filter:
+        uint64_t after_ms
+        uint64_t before_ms
+        const uint8_t *after_id
+        const uint8_t *before_id
+        uint64_t bucket_width_ms
+        int waiting_only
+        int home_only
+    ctypedef struct wh_row_parts:
+        const uint8_t *id
+        const uint8_t *spec
+        const uint8_t *state
+        const uint8_t *lease
+        size_t spec_len
+        size_t state_len
+        size_t lease_len
+
+    size_t wh_row_room(const wh_row_parts *parts)
+    ptrdiff_t wh_row_pack(const wh_row_parts *parts, const wh_row_filter *filter, uint8_t flags, uint8_t *out)
+    int wh_rows_measure(const uint8_t *rows, size_t length, uint64_t base_ms, uint64_t *lengths, size_t count)

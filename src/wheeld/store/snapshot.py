@@ -1,0 +1,164 @@
+"""One read transaction and the job rows that can be read in it.
+
+Owns the transaction. Invariant: everything that a snapshot gives is of one position, the one it names.
+"""
+
+from __future__ import annotations
+
+import struct
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator
+from typing import Any, Final
+
+from wheeld.model import limits
+from wheeld.model.ids import ID_BYTES, NO_ID
+from wheeld.model.rows import ROW_BACKLOG, ROW_HEAD, unpack_rows
+from wheeld.store import layout
+from wheeld.store._fold import RowFilter, pack_rows
+from wheeld.store.checkpoint import read_position, read_watermark
+from wheeld.store.environment import MainStore
+from wheeld.store.layout import Table
+
+TIME_MAX_MS: Final = (1 << 64) - 1
+HIGHEST_ID: Final = b"\xff" * ID_BYTES
+SLICE_ROWS_MAX: Final = 2000
+SLICE_BYTES_MAX: Final = 512 * limits.KIB
+IDS_PER_SLICE: Final = 256
+FLAGS_AT: Final = 39
+_LENGTH = struct.Struct("<I")
+
+Place = tuple[int, bytes]
+"""(due_ms, id): where a job stands in the order of firing."""
+
+
+class Snapshot:
+    """A consistent view of the main environment. Close it soon: it keeps old pages from being reused."""
+
+    def __init__(self, store: MainStore) -> None:
+        self.store = store
+        self.tables = store.tables
+        self.txn = store.begin()
+        self.position = read_position(store, self.txn)
+        self.watermark_ms = read_watermark(store, self.txn)
+        self._has_backlog = self.entries(Table.BACKLOG) > 0
+
+    def close(self) -> None:
+        """End the transaction."""
+        self.txn.abort()
+
+    def entries(self, table: Table) -> int:
+        """How many rows the table has."""
+        return int(self.txn.stat(self.tables[table])["entries"])
+
+    def cursor(self, table: Table) -> Any:
+        """A cursor on the table."""
+        return self.txn.cursor(self.tables[table])
+
+    def get(self, table: Table, key: bytes) -> bytes | None:
+        """One record."""
+        found: bytes | None = self.txn.get(key, db=self.tables[table])
+        return found
+
+    def slices(self, table: Table, first: bytes, end: bytes) -> Iterator[list[tuple[bytes, bytes]]]:
+        """The rows with first <= key < end, in lists of bounded size."""
+        cursor = self.cursor(table)
+        found = cursor.set_range(first)
+        while found and cursor.key() < end:
+            items = take_slice(cursor)
+            if items[-1][0] >= end:
+                yield items[: bisect_left(items, end, key=lambda item: item[0])]
+                return
+            yield items
+            found = cursor.next()
+
+    def between(self, table: Table, first: bytes, last: bytes) -> dict[bytes, bytes]:
+        """The rows with first <= key <= last. For tables that are small beside JOBS."""
+        cursor = self.cursor(table)
+        rows: dict[bytes, bytes] = {}
+        if not cursor.set_range(first):
+            return rows
+        for key, value in cursor.iternext():
+            if key > last:
+                break
+            rows[key] = value
+        return rows
+
+    def of_ids(self, table: Table, ids: Iterable[bytes]) -> dict[bytes, bytes]:
+        """The rows of some ids."""
+        if self.entries(table) == 0:
+            return {}
+        found = ((job_id, self.get(table, job_id)) for job_id in ids)
+        return {job_id: record for job_id, record in found if record is not None}
+
+    def row_filter(self, after: Place, before: Place, *, waiting_only: bool, home_only: bool) -> RowFilter:
+        """A filter for `rows_of`."""
+        return RowFilter(*after, *before, self.store.bucket_width_ms, waiting_only, home_only)
+
+    def rows_of(self, ids: Iterable[bytes], rows_filter: RowFilter) -> Iterator[bytes]:
+        """Runs of job rows of the ids that exist and pass the filter, each of bounded size."""
+        items: list[tuple[bytes, bytes]] = []
+        used = 0
+        for job_id in ids:
+            spec = self.get(Table.JOBS, job_id)
+            if spec is None:
+                continue
+            items.append((job_id, spec))
+            used += len(spec)
+            if used >= SLICE_BYTES_MAX or len(items) >= IDS_PER_SLICE:
+                yield self._pack(items, rows_filter)
+                items, used = [], 0
+        yield self._pack(items, rows_filter)
+
+    def _pack(self, items: list[tuple[bytes, bytes]], rows_filter: RowFilter) -> bytes:
+        ids = [job_id for job_id, _ in items]
+        rows = pack_rows(items, self.of_ids(Table.STATE, ids), self.of_ids(Table.LEASES, ids), rows_filter)
+        return self.flag_backlog(rows)
+
+    def any_rows_of(self, ids: Iterable[bytes]) -> Iterator[bytes]:
+        """Runs of job rows of the given ids, whatever their state."""
+        everything = self.row_filter((0, NO_ID), (TIME_MAX_MS, HIGHEST_ID), waiting_only=False, home_only=False)
+        return self.rows_of(ids, everything)
+
+    def backlog_end_ms(self) -> int:
+        """No job of the backlog is due at or after this time."""
+        cursor = self.cursor(Table.BACKLOG)
+        end_ms = 0
+        found = cursor.first()
+        while found:
+            prefix = cursor.key()[: cursor.key().index(0) + 2]
+            beyond = cursor.set_range(prefix + b"\xff" * 25)
+            (cursor.prev if beyond else cursor.last)()
+            end_ms = max(end_ms, layout.WAITING_KEY.unpack_from(cursor.key(), len(prefix) - 2)[2] + 1)
+            found = cursor.next()
+        return end_ms
+
+    def flag_backlog(self, rows: bytes, end_ms: int = TIME_MAX_MS) -> bytes:
+        """The same rows with ROW_BACKLOG set where the backlog has them, which holds nothing due from `end_ms` on."""
+        if not self._has_backlog or not rows:
+            return rows
+        flagged, at = bytearray(rows), 0
+        while at < len(rows):
+            length = _LENGTH.unpack_from(rows, at)[0]
+            due_ms = ROW_HEAD.unpack_from(rows, at)[2]
+            if due_ms < end_ms:
+                row = unpack_rows(rows[at : at + length])[0]
+                spec = row.decoded_spec()
+                key = layout.backlog_key(spec.queue, spec.priority, due_ms, row.job_id)
+                if self.get(Table.BACKLOG, key) is not None:
+                    flagged[at + FLAGS_AT] |= ROW_BACKLOG
+            at += length
+        return bytes(flagged)
+
+
+def take_slice(cursor: Any) -> list[tuple[bytes, bytes]]:
+    """The rows from the cursor on, until a bound on rows or bytes is reached; the cursor stays on the last one taken."""
+    items: list[tuple[bytes, bytes]] = []
+    used = 0
+    for item in cursor.iternext():
+        items.append(item)
+        used += len(item[1])
+        if used >= SLICE_BYTES_MAX or len(items) >= SLICE_ROWS_MAX:
+            break
+    return items
+
+
