@@ -1,0 +1,1 @@
+"""The process: configuration, the parts put together, signals and exit codes."""

@@ -1,0 +1,165 @@
+"""The composition root: one node, put together from its parts.
+
+Owns the order in which parts start and stop. Invariant: what starts later stops earlier; a part that breaks ends the process, the node
+never goes on without it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from wheeld._version import __version__
+from wheeld.admission.gate import Gate
+from wheeld.core.api import Core, CoreConfig
+from wheeld.daemon.options import Config, split_address
+from wheeld.driver.checkpoints import Room
+from wheeld.driver.driver import NodeDriver, Parts
+from wheeld.driver.groups import threadsafe
+from wheeld.edge.admin import ServerFacts
+from wheeld.edge.server import EdgeParts, EdgeServer
+from wheeld.journal.errors import JournalError
+from wheeld.journal.format import SEGMENT_VERSION
+from wheeld.journal.journal import Journal
+from wheeld.metrics.calls import CallCounts
+from wheeld.model import limits
+from wheeld.model.errors import StartFailure
+from wheeld.runtime.clock import SystemClock
+from wheeld.runtime.service import Service
+from wheeld.runtime.tasks import TaskSupervisor
+from wheeld.runtime.timer import FiringTimer
+from wheeld.store.api import StoreFailed
+from wheeld.store.client import StoreClient
+from wheeld.store.directory import FORMAT_VERSION as STORE_FORMAT_VERSION
+from wheeld.store.directory import DataDirectory, open_or_create
+from wheeld.store.supervisor import KeeperOptions
+from wheeld.web.exporter import Sources
+from wheeld.web.server import WebServer
+from wheeld.wire.codec import native_codec, reference_codec
+
+EXIT_DIRECTORY = 3
+EXIT_CORRUPT = 5
+
+OnCrash = Callable[[str, BaseException], None]
+
+
+class Node(Service):
+    """See the module. `on_crash` may be called from any thread and must not return to what broke."""
+
+    def __init__(self, config: Config, on_crash: OnCrash) -> None:
+        super().__init__("node")
+        self.config, self._on_crash = config, on_crash
+        self.gate, self.counts, self.clock = Gate(), CallCounts(), SystemClock()
+        self._undo: list[tuple[str, Callable[[], object]]] = []
+
+    async def on_start(self) -> None:
+        """See Service."""
+        config, loop = self.config, asyncio.get_running_loop()
+        self.start_ms = self.clock.wall_ms()
+        directory = open_directory(config)
+        self._undo.append(("directory", directory.close))
+        journal = self._open_journal(directory, threadsafe(loop, lambda number: self.driver.on_durable(number)))
+        self._undo.append(("journal", lambda: asyncio.to_thread(journal.close)))
+        store = StoreClient(directory, KeeperOptions(history_days=-(-config.history_retention // limits.DAY_MS)))
+        store.on_failed = lambda error: self._on_crash("store", error)
+        self._undo.append(("store", store.stop))
+        tasks = TaskSupervisor(self._on_crash)
+        core_config = CoreConfig(
+            directory.store_uuid, directory.format.shards, directory.format.bucket_width_ms, config.resident_bytes
+        )
+        self.driver = NodeDriver(
+            Parts(
+                config=core_config, open_core=core_of(config.core), journal=journal, store=store, clock=self.clock,
+                open_deadline=lambda callback: FiringTimer(loop, callback), tasks=tasks, room=room_of(directory, config),
+            )
+        )  # fmt: skip
+        facts = ServerFacts(
+            __version__, config.node, directory.format.store_uuid, directory.format.shards, self.start_ms, SEGMENT_VERSION,
+            STORE_FORMAT_VERSION, config.resident_bytes,
+        )  # fmt: skip
+        codec = native_codec() if config.core == "native" else reference_codec()
+        self.edge = EdgeServer(EdgeParts(self.driver, codec, self.clock, self.gate, self.counts, facts), config.listen)
+        self.web = self._web()
+        if self.web is not None:
+            await self._up("web", self.web)
+        await self._recover(store)
+        self._undo += [("driver", self.driver.stop), ("tasks", tasks.stop)]
+        self.driver.checkpoints.lead_ms_min, self.driver.checkpoints.lead_ms_max = config.lead_min, config.lead_max
+        await self._up("edge", self.edge)
+
+    async def _up(self, name: str, service: Service) -> None:
+        self._undo.append((name, service.stop))
+        await service.start()
+
+    def _web(self) -> WebServer | None:
+        if self.config.http_listen == "off":
+            return None
+        sources = Sources(
+            self.driver, self.clock, self.gate, self.counts, __version__, self.config.node, self.start_ms
+        )
+        return WebServer(sources, lambda: self.state.value == "started", *split_address(self.config.http_listen))
+
+    async def _recover(self, store: StoreClient) -> None:
+        try:
+            await store.start()
+            await self.driver.start()
+        except StoreFailed as error:
+            verify = f"Run `wheeld store verify {self.config.data_dir}`, and restore from a backup if it finds damage."
+            raise StartFailure(f"The store cannot be used: {error}", verify, EXIT_CORRUPT) from None
+
+    def _open_journal(self, directory: DataDirectory, on_durable: Callable[[int], None]) -> Journal:
+        try:
+            return Journal.open(
+                directory.journal, directory.store_uuid, segment_bytes=self.config.segment_bytes, on_durable=on_durable,
+                on_failure=lambda error: self._on_crash("journal", error),
+            )  # fmt: skip
+        except JournalError as error:
+            raise StartFailure(str(error), "Nothing was changed; the daemon does not start on it.", EXIT_CORRUPT) from None
+
+    async def on_stop(self) -> None:
+        """See Service. In reverse; a part that cannot stop does not keep the rest up."""
+        failures: list[Exception] = []
+        while self._undo:
+            name, stop = self._undo.pop()
+            try:
+                done = stop()
+                if asyncio.iscoroutine(done):
+                    await done
+            except Exception as error:
+                error.add_note(f"while the {name} stopped")
+                failures.append(error)
+        if failures:
+            raise ExceptionGroup("parts failed to stop", failures)
+
+
+def open_directory(config: Config) -> DataDirectory:
+    """The data directory, locked."""
+    try:
+        return open_or_create(Path(config.data_dir), shards=config.shards)
+    except StartFailure as failure:
+        raise StartFailure(failure.cause, failure.remedy, EXIT_DIRECTORY) from None
+
+
+def core_of(name: str) -> Callable[..., Core]:
+    """The implementation of the core that the configuration names."""
+    if name == "native":
+        try:
+            from wheeld.core.native import NativeCore
+        except ImportError as error:
+            raise StartFailure(f"This build has no native core: {error}", "Build the native modules, or say --core reference.") from None
+        return NativeCore
+    from wheeld.core.reference.core import ReferenceCore
+
+    return ReferenceCore
+
+
+def room_of(directory: DataDirectory, config: Config) -> Room:
+    """What the file system of the data directory has left."""
+
+    def free_bytes() -> int:
+        found = os.statvfs(directory.path)
+        return found.f_bavail * found.f_frsize
+
+    return Room(free_bytes, config.segment_bytes)

@@ -1,0 +1,97 @@
+"""The life of the daemon's process: from a configuration to an exit code.
+
+Owns the event loop, the exit codes and what the interpreter is told. Invariant: a crash of any part ends the process with 70 at once,
+so that a supervisor restarts it and recovery, which is always exercised, brings it back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import sys
+from collections.abc import Awaitable, Callable
+
+from wheeld.daemon.config import Loaded, written
+from wheeld.daemon.drain import StopSignals, drain
+from wheeld.daemon.node import Node
+from wheeld.model.errors import StartFailure
+from wheeld.runtime.logs import configure_logs, get_logger
+
+EXIT_OK = 0
+EXIT_CRASH = 70
+SWITCH_INTERVAL_S = 0.0005
+"""How long a thread that was asked for the GIL may keep it: the journal's thread must not wait for the default 5 ms."""
+
+OnReady = Callable[[Node], Awaitable[None] | None]
+
+
+def crash(part: str, error: BaseException) -> None:
+    """Log and end, from any thread. Never returns: going on could answer for something that is not durable."""
+    try:
+        get_logger("daemon").error("part crashed: the daemon exits", crashed=part, exc_info=error)
+        sys.stderr.flush()
+    finally:
+        os._exit(EXIT_CRASH)
+
+
+async def serve(loaded: Loaded, on_ready: OnReady | None = None) -> int:
+    """Run a node until a signal asks for its end. StartFailure when it cannot start."""
+    signals = StopSignals()
+    signals.install(asyncio.get_running_loop())
+    node = Node(loaded.config, crash)
+    starting = asyncio.create_task(node.start(), name="start")
+    asked = asyncio.create_task(signals.asked.wait(), name="signals")
+    await asyncio.wait({starting, asked}, return_when=asyncio.FIRST_COMPLETED)
+    if not starting.done():
+        await node.stop()
+        await asyncio.gather(starting, return_exceptions=True)
+        return EXIT_OK
+    try:
+        await starting
+        gc.collect()
+        # What start has built lives as long as the process: the collector need not look at it again.
+        gc.freeze()
+        announce(node)
+        if on_ready is not None and (more := on_ready(node)) is not None:
+            await more
+        await asked
+        await drain(node)
+    finally:
+        asked.cancel()
+        await node.stop()
+    get_logger("daemon").info("stopped")
+    return EXIT_OK
+
+
+def announce(node: Node) -> None:
+    """The line that says that the node serves."""
+    config = node.config
+    get_logger("daemon").info(
+        "serving",
+        node=config.node,
+        grpc=config.listen.rpartition(":")[0] + f":{node.edge.port}" if not config.listen.startswith("unix:") else config.listen,
+        http=f"port {node.web.port}" if node.web is not None else "off",
+        data_dir=config.data_dir,
+        resident_bytes=written("resident_bytes", config.resident_bytes),
+        core=config.core,
+        start_ms=node.clock.wall_ms() - node.start_ms,
+    )
+
+
+def run_daemon(loaded: Loaded, on_ready: OnReady | None = None) -> int:
+    """The whole process. Returns its exit code; what went wrong was said on stderr."""
+    import uvloop
+
+    config = loaded.config
+    configure_logs(config.log_level, json={"auto": None, "json": True, "logfmt": False}[config.log_format])
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        try:
+            return runner.run(serve(loaded, on_ready))
+        except StartFailure as failure:
+            sys.stderr.write(f"wheeld: {failure.cause.rstrip('.')}.\n        {failure.remedy}\n")
+            return failure.exit_code
+        except Exception as error:
+            get_logger("daemon").error("the daemon broke", exc_info=error)
+            return EXIT_CRASH

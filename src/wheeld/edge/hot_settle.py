@@ -1,0 +1,56 @@
+"""Unary settles, from bytes to bytes: AckJobs, NackJobs, ReleaseLeases, RenewLeases.
+
+Owns nothing but the order of steps. Knows no gRPC. Invariant: settles pass while the node drains.
+
+A unary worker has no session that outlives a call (see hot_lease), so its token alone is the proof and the driver is told of no
+session.
+"""
+
+from __future__ import annotations
+
+from wheeld.driver.api import Driver
+from wheeld.edge.decisions import Decisions
+from wheeld.model import errors, limits
+from wheeld.model.batch import NO_SESSION
+from wheeld.model.errors import Refused
+from wheeld.wire.codec import AnswerKind, Codec, SettleKind
+
+_DETAILS = {
+    errors.MALFORMED: "the bytes are not a message of the schema",
+    errors.BATCH_TOO_LARGE: f"more than {limits.SETTLES_MAX} items in one message",
+}
+
+
+def refused_settles(code: int) -> Refused:
+    """The error of a message that cannot be settled as a whole."""
+    return Refused(code, _DETAILS.get(code, "the message is refused"))
+
+
+class SettleFront:
+    """See the module."""
+
+    def __init__(self, driver: Driver, codec: Codec, decisions: Decisions) -> None:
+        self._driver, self._codec, self._decisions = driver, codec, decisions
+
+    async def ack(self, message: bytes) -> bytes:
+        """AckJobsRequest -> AckJobsResponse."""
+        return await self._settle(message, SettleKind.ACK)
+
+    async def nack(self, message: bytes) -> bytes:
+        """NackJobsRequest -> NackJobsResponse."""
+        return await self._settle(message, SettleKind.NACK)
+
+    async def release(self, message: bytes) -> bytes:
+        """ReleaseLeasesRequest -> ReleaseLeasesResponse."""
+        return await self._settle(message, SettleKind.RELEASE)
+
+    async def renew(self, message: bytes) -> bytes:
+        """RenewLeasesRequest -> RenewLeasesResponse."""
+        return await self._settle(message, SettleKind.RENEW)
+
+    async def _settle(self, message: bytes, kind: SettleKind) -> bytes:
+        code, batch, _worker, _session = self._codec.decode_settle(message, kind)
+        if code:
+            raise refused_settles(code)
+        results = await self._decisions.run(self._driver.settle(NO_SESSION, batch))
+        return self._codec.encode_settled(AnswerKind.UNARY, batch, results)
