@@ -1,0 +1,140 @@
+"""Jobs before they are sent: options, and their bytes as one element of a batch message.
+
+Owns: how a job's options become a NewJob, and the framing of one field. Does not own: limits, which the daemon
+enforces. Invariant: the bytes of a job are made once; a batch that is sent again has the same content.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Final, TypedDict
+
+from wheeld.client.times import Moment, Span, moment_ns, set_ns, span_ns
+from wheeld.model import errors
+from wheeld.model.errors import Misused
+
+JOBS_TAG: Final = b"\x1a"
+"""Field 3, length-delimited: `jobs` of BatchCreateJobsRequest and of SubmitJobsRequest."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryPolicy:
+    """When and how often a failed attempt is tried again. None = the daemon's default for that field."""
+
+    max_attempts: int | None = None
+    initial_backoff: Span | None = None
+    max_backoff: Span | None = None
+    backoff_multiplier: float | None = None
+    jitter: float | None = None
+
+    def write(self, message: Any) -> None:
+        """Into a protobuf RetryPolicy."""
+        message.max_attempts = self.max_attempts or 0
+        if self.initial_backoff is not None:
+            set_ns(message.initial_backoff, span_ns(self.initial_backoff))
+        if self.max_backoff is not None:
+            set_ns(message.max_backoff, span_ns(self.max_backoff))
+        if self.backoff_multiplier is not None:
+            message.backoff_multiplier = self.backoff_multiplier
+        if self.jitter is not None:
+            message.jitter = self.jitter
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobOptions:
+    """Everything about a job besides its type, its payload and its time."""
+
+    queue: str = ""
+    priority: int | None = None
+    key: str = ""
+    routing_key: str = ""
+    labels: Mapping[str, str] | None = None
+    start_timeout: Span | None = None
+    retry: RetryPolicy | None = None
+    lease_duration: Span | None = None
+    trace_context: str = ""
+    namespace: str = ""
+
+
+class OptionWords(TypedDict, total=False):
+    """The same as keyword arguments."""
+
+    queue: str
+    priority: int | None
+    key: str
+    routing_key: str
+    labels: Mapping[str, str] | None
+    start_timeout: Span | None
+    retry: RetryPolicy | None
+    lease_duration: Span | None
+    trace_context: str
+    namespace: str
+
+
+NO_OPTIONS: Final = JobOptions()
+
+
+@cache
+def _new_job() -> Any:
+    from wheeld.wire.pb.v1 import job_pb2
+
+    return job_pb2.NewJob
+
+
+def length_delimited(tag: bytes, body: bytes) -> bytes:
+    """One protobuf field: tag, length, body."""
+    size = len(body)
+    if size < 128:
+        return b"%b%c%b" % (tag, size, body)
+    head = bytearray(tag)
+    while size > 127:
+        head.append(size & 127 | 128)
+        size >>= 7
+    head.append(size)
+    return bytes(head) + body
+
+
+def _write_options(job: Any, options: JobOptions) -> None:
+    if options.priority is not None:
+        job.priority = options.priority
+    job.idempotency_key = options.key
+    job.routing_key = options.routing_key
+    job.trace_context = options.trace_context
+    job.namespace = options.namespace
+    if options.labels:
+        job.labels.update(options.labels)
+    if options.start_timeout is not None:
+        set_ns(job.start_timeout, span_ns(options.start_timeout))
+    if options.lease_duration is not None:
+        set_ns(job.lease_duration, span_ns(options.lease_duration))
+    if options.retry is not None:
+        options.retry.write(job.retry_policy)
+
+
+def write_when(message: Any, schedule_time: Moment | None, delay: Span | None) -> None:
+    """The `when` of a NewJob or of a RescheduleJobRequest."""
+    if schedule_time is not None:
+        if delay is not None:
+            raise Misused(errors.FIELD_INVALID, "both schedule_time and delay are given", hint="Give one of them.")
+        set_ns(message.schedule_time, moment_ns(schedule_time))
+    elif delay is not None:
+        set_ns(message.delay, span_ns(delay))
+
+
+def encode_job(
+    type: str,
+    payload: bytes = b"",
+    *,
+    schedule_time: Moment | None = None,
+    delay: Span | None = None,
+    options: JobOptions = NO_OPTIONS,
+) -> bytes:
+    """The job as one `jobs` element of a batch message. Protobuf promises no order of labels, so the bytes are kept."""
+    job = _new_job()(type=type, payload=payload, queue=options.queue)
+    if schedule_time is not None or delay is not None:
+        write_when(job, schedule_time, delay)
+    if options is not NO_OPTIONS:
+        _write_options(job, options)
+    return length_delimited(JOBS_TAG, job.SerializeToString())

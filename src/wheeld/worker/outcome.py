@@ -1,0 +1,114 @@
+"""How one attempt ended, and its bytes as one element of a Settle message.
+
+Owns: the texts and bounds of errors and results. Invariant: the bytes fit the daemon's limits, so that no settle is
+refused for size.
+"""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from wheeld.client.outcomes import Fail, Retry
+from wheeld.client.times import set_ns, span_ns
+from wheeld.model import limits
+
+_log: Final = logging.getLogger("wheeld.worker")
+_TRACE_FRAMES: Final = 4
+_DELAY_NS_MAX: Final = limits.BACKOFF_MS_LIMIT * 1_000_000
+
+
+def cut_text(text: str, most: int) -> str:
+    """The longest prefix within `most` bytes of UTF-8; what is not text for UTF-8 becomes a question mark."""
+    raw = text.encode(errors="replace")
+    return raw[:most].decode(errors="ignore")
+
+
+def describe(error: BaseException) -> str:
+    """ "Type: message", and the end of the traceback."""
+    head = "".join(traceback.format_exception_only(error)).strip()
+    frames = traceback.extract_tb(error.__traceback__)[-_TRACE_FRAMES:]
+    where = "".join(f"\n  {frame.filename}:{frame.lineno} in {frame.name}" for frame in frames)
+    room = limits.ERROR_BYTES_MAX - len(where.encode(errors="replace"))
+    return cut_text(cut_text(head, max(room, limits.ERROR_BYTES_MAX // 2)) + where, limits.ERROR_BYTES_MAX)
+
+
+@dataclass(frozen=True, slots=True)
+class Ack:
+    """Done. `result` is kept with the job."""
+
+    result: bytes = b""
+
+    def encode(self, lease_token: bytes, receive_time_us: int) -> bytes:
+        """As an element of Settle."""
+        from wheeld.wire.pb.v1 import worker_service_pb2 as pb
+
+        ack = pb.Ack(lease_token=lease_token, result=self.result, receive_time_us=receive_time_us)
+        return pb.Settle(acks=[ack]).SerializeToString()
+
+
+@dataclass(frozen=True, slots=True)
+class Nack:
+    """Failed. `retry_delay_ns`: None = by the job's retry policy."""
+
+    error_message: str
+    retry_delay_ns: int | None = None
+    no_retry: bool = False
+
+    def encode(self, lease_token: bytes, receive_time_us: int) -> bytes:
+        """As an element of Settle."""
+        from wheeld.wire.pb.v1 import worker_service_pb2 as pb
+
+        nack = pb.Nack(lease_token=lease_token, no_retry=self.no_retry, receive_time_us=receive_time_us)
+        nack.error_message = cut_text(self.error_message, limits.ERROR_BYTES_MAX)
+        if self.retry_delay_ns is not None:
+            set_ns(nack.retry_delay, min(self.retry_delay_ns, _DELAY_NS_MAX))
+        return pb.Settle(nacks=[nack]).SerializeToString()
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """Not begun; the attempt does not count."""
+
+    def encode(self, lease_token: bytes, _receive_time_us: int) -> bytes:
+        """As an element of Settle."""
+        from wheeld.wire.pb.v1 import worker_service_pb2 as pb
+
+        return pb.Settle(releases=[pb.Release(lease_token=lease_token)]).SerializeToString()
+
+
+Outcome = Ack | Nack | Release
+
+
+def success(result: bytes, job_id: str) -> Ack:
+    """The handler returned. A result that is too large is dropped, with a warning: the work must not run again."""
+    if len(result) > limits.RESULT_BYTES_MAX:
+        _log.warning(
+            "job %s: its result of %d bytes is dropped; %d is the most", job_id, len(result), limits.RESULT_BYTES_MAX
+        )
+        return Ack()
+    return Ack(result)
+
+
+def failure(error: BaseException) -> Nack:
+    """The handler raised."""
+    if isinstance(error, Retry):
+        return Nack(error.reason, None if error.delay is None else span_ns(error.delay))
+    if isinstance(error, Fail):
+        return Nack(error.reason, no_retry=True)
+    return Nack(describe(error))
+
+
+def encode_acks(lease_tokens: Sequence[bytes], receive_time_us: int) -> list[bytes]:
+    """`Ack().encode` for many tokens of one frame: they differ in the token alone."""
+    if not lease_tokens:
+        return []
+    first = lease_tokens[0]
+    model = Ack().encode(first, receive_time_us)
+    before, after = model.split(first, 1)
+    if any(len(token) != len(first) for token in lease_tokens):
+        return [Ack().encode(token, receive_time_us) for token in lease_tokens]
+    return [before + token + after for token in lease_tokens]
