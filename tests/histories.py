@@ -1,7 +1,8 @@
 """Random valid histories: what a core could have written into its journal, group by group.
 
-Owns a small model of jobs, just enough to keep the entries valid; it is no core. Everything comes from the given source of chance, so a
-seed repeats a history. Invariant: each entry follows the transition table and tells the truth about due times, attempts and backlog.
+Owns a small model of jobs, just enough to keep the entries valid; it is no core. Everything comes from the given
+source of chance, so a seed repeats a history. Invariant: each entry follows the transition table and tells the truth
+about due times, attempts and backlog.
 """
 
 from __future__ import annotations
@@ -36,7 +37,9 @@ class Job:
 class History:
     """A stream of groups. `jobs` are those that wait or run, `dead` those that failed, `ended` those that are gone."""
 
-    def __init__(self, rng: random.Random, shards: int = 4, bucket_width_ms: int = 600_000, span_ms: int = 4 * 3_600_000) -> None:
+    def __init__(
+        self, rng: random.Random, shards: int = 4, bucket_width_ms: int = 600_000, span_ms: int = 4 * 3_600_000
+    ) -> None:
         self.rng, self.shards, self.bucket_width_ms, self.span_ms = rng, shards, bucket_width_ms, span_ms
         self.now_ms = START_MS
         self.watermark_ms = 0
@@ -93,8 +96,9 @@ class History:
         job_id = pack_id(shard, due_ms // self.bucket_width_ms, self._next_seq[shard])
         self._next_seq[shard] += rng.choice((1, 1, 2))
         spec = Spec(
-            queue=rng.choice(QUEUES), type=rng.choice((b"", b"welcome")), payload=rng.randbytes(rng.choice((0, 10, 128, 3000))),
-            labels=rng.choice((b"", b"\x01a\x01b")), priority=rng.randrange(10), schedule_ms=due_ms, create_ms=self.now_ms,
+            queue=rng.choice(QUEUES), type=rng.choice((b"", b"welcome")),
+            payload=rng.randbytes(rng.choice((0, 10, 128, 3000))), labels=rng.choice((b"", b"\x01a\x01b")),
+            priority=rng.randrange(10), schedule_ms=due_ms, create_ms=self.now_ms,
         )  # fmt: skip
         if rng.random() < 0.05:
             spec = spec.at(schedule_ms=due_ms - 1)
@@ -110,13 +114,23 @@ class History:
         job.fencing, job.leased = self._fencing, True
         worker = rng.choice((b"", b"worker-1"))
         body = e.GRANT_BODY.pack(
-            job.id, job.fencing, job.due_ms, self.now_ms + 30_000, 30_000, job.attempt, len(worker), redelivery, rng.randbytes(16)
+            job.id,
+            job.fencing,
+            job.due_ms,
+            self.now_ms + 30_000,
+            30_000,
+            job.attempt,
+            len(worker),
+            redelivery,
+            rng.randbytes(16),
         )
         return self._for_job(EntryKind.GRANT, job, body + worker, self._was_backlog(job))
 
     def _renew(self, job: Job) -> bytes:
         lease_ms = self.rng.choice((30_000, 60_000))
-        return self._for_job(EntryKind.RENEW, job, e.RENEW_BODY.pack(job.id, job.fencing, self.now_ms + lease_ms, lease_ms))
+        return self._for_job(
+            EntryKind.RENEW, job, e.RENEW_BODY.pack(job.id, job.fencing, self.now_ms + lease_ms, lease_ms)
+        )
 
     def _release(self, job: Job) -> bytes:
         job.leased = False
@@ -127,7 +141,10 @@ class History:
         return self._for_job(EntryKind.RELEASE, job, body, self._to_backlog(job))
 
     def _reschedule(self, job: Job) -> bytes:
-        old_ms, job.due_ms = job.due_ms, self.rng.choice((job.due_ms, job.spec.schedule_ms, self._later(), self._later()))
+        old_ms, job.due_ms = (
+            job.due_ms,
+            self.rng.choice((job.due_ms, job.spec.schedule_ms, self._later(), self._later())),
+        )
         body = e.RESCHEDULE_BODY.pack(job.id, old_ms, job.due_ms, job.attempt)
         return self._for_job(EntryKind.RESCHEDULE, job, body, self._was_backlog(job) | self._to_backlog(job))
 
@@ -147,7 +164,9 @@ class History:
         return self._outcome(EntryKind.EXPIRE, job, JobState.EXPIRED)
 
     def _nack(self, job: Job) -> bytes:
-        return self._outcome(EntryKind.NACK, job, self.rng.choice((JobState.RETRYING, JobState.RETRYING, JobState.FAILED)))
+        return self._outcome(
+            EntryKind.NACK, job, self.rng.choice((JobState.RETRYING, JobState.RETRYING, JobState.FAILED))
+        )
 
     def _lease_expire(self, job: Job) -> bytes:
         return self._outcome(EntryKind.LEASE_EXPIRE, job, self.rng.choice((JobState.RETRYING, JobState.FAILED)))
@@ -166,9 +185,9 @@ class History:
             else:
                 self.ended.append(job.id)
         body = Outcome(
-            job.id, fencing, old_ms, job.due_ms if state == JobState.RETRYING else 0, self.now_ms, job.spec.schedule_ms, job.attempt,
-            state, job.spec.priority, job.spec.queue, job.spec.type, b"w", job.spec.labels,
-            b"it broke" if kind == EntryKind.NACK else b"", rng.randbytes(rng.choice((0, 40))),
+            job.id, fencing, old_ms, job.due_ms if state == JobState.RETRYING else 0, self.now_ms,
+            job.spec.schedule_ms, job.attempt, state, job.spec.priority, job.spec.queue, job.spec.type, b"w",
+            job.spec.labels, b"it broke" if kind == EntryKind.NACK else b"", rng.randbytes(rng.choice((0, 40))),
         ).pack()  # fmt: skip
         return self._for_job(kind, job, body, flags)
 

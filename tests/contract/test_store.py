@@ -39,7 +39,10 @@ class Node:
         self._synced = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self.journal = Journal.open(
-            self.directory.journal, self.directory.store_uuid, on_durable=self._on_durable, on_failure=lambda error: None
+            self.directory.journal,
+            self.directory.store_uuid,
+            on_durable=self._on_durable,
+            on_failure=lambda error: None,
         )
         self.store = StoreClient(self.directory, options)
 
@@ -82,12 +85,24 @@ class Node:
         flags = ROW_BACKLOG if key in tables[Table.BACKLOG] else 0
         record = tables[Table.LEASES].get(job_id)
         if record is None:
-            row = Row(job_id, state.due_ms, 0, state.attempt, state.state, flags, 0, 0, bytes(16), b"", state.error, tables[Table.JOBS][job_id])
-            return row
+            return Row(
+                job_id,
+                state.due_ms,
+                0,
+                state.attempt,
+                state.state,
+                flags,
+                0,
+                0,
+                bytes(16),
+                b"",
+                state.error,
+                tables[Table.JOBS][job_id],
+            )
         lease = layout.unpack_lease(record)
         return Row(
-            job_id, lease.due_ms, lease.fencing, lease.attempt, JobState.RUNNING, flags | ROW_LEASED, lease.lease_ms, lease.fire_ms,
-            lease.session, lease.worker, state.error, tables[Table.JOBS][job_id],
+            job_id, lease.due_ms, lease.fencing, lease.attempt, JobState.RUNNING, flags | ROW_LEASED, lease.lease_ms,
+            lease.fire_ms, lease.session, lease.worker, state.error, tables[Table.JOBS][job_id],
         )  # fmt: skip
 
     def waiting(self, after: tuple[int, bytes], before: tuple[int, bytes]) -> dict[bytes, Row]:
@@ -132,7 +147,9 @@ async def test_everything_is_read_back(node: Node, rng: random.Random) -> None:
     assert recovery.queues == {queue: bool(record[1]) for queue, record in reference.tables[Table.QUEUES].items()}
     assert set(recovery.backlog_queues) == {key.split(b"\0")[0] for key in reference.tables[Table.BACKLOG]}
     assert recovery.counts["jobs"] == len(reference.tables[Table.JOBS])
-    assert await collect(node.store.leases(last)) == {job_id: node.expected_row(job_id) for job_id in reference.tables[Table.LEASES]}
+    assert await collect(node.store.leases(last)) == {
+        job_id: node.expected_row(job_id) for job_id in reference.tables[Table.LEASES]
+    }
     everything = (0, NO_ID), (FOREVER_MS, NO_ID)
     assert await collect(node.store.scan(*everything, last)) == node.waiting(*everything)
     ids = [*history.jobs, *history.dead, *history.ended]
@@ -204,7 +221,10 @@ async def test_killed_storekeeper_comes_back_with_every_answer(node: Node, rng: 
             await node.append(history.group(60))
         pid = node.store.pid
         assert pid is not None
-        asks = [asyncio.create_task(node.store.checkpoint(node.groups)), asyncio.create_task(node.store.recover(node.groups))]
+        asks = [
+            asyncio.create_task(node.store.checkpoint(node.groups)),
+            asyncio.create_task(node.store.recover(node.groups)),
+        ]
         await asyncio.sleep(0)
         os.kill(pid, signal.SIGKILL)
         assert await asks[0] == node.groups

@@ -1,7 +1,8 @@
 """What the driver may ask of the far tier.
 
-Owns the Protocol and its words; `client` speaks it to the storekeeper process. Invariants: every request is idempotent; each names the
-least journal group (`min_position`, which must be durable) that its answer must contain, and the store folds up to it by itself.
+Owns the Protocol and its words; `client` speaks it to the storekeeper process. Invariants: every request is
+idempotent; each names the least journal group (`min_position`, which must be durable) that its answer must contain,
+and the store folds up to it by itself.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ class StoreBehind(StoreError):
 
 
 class StoreFailed(StoreError):
-    """Store and journal contradict each other, or the disk failed: the store serves nothing more, the node must stop."""
+    """Store and journal contradict each other, or the disk failed: nothing more is served, the node must stop."""
 
 
 class StoreClosed(StoreError):
@@ -91,7 +92,8 @@ class Store(Protocol):
     """The far tier. Rows are runs of model/rows.py rows; places are (due_ms, id) with NO_ID as the lowest."""
 
     on_position: Callable[[int], None] | None
-    """Called after each commit with the group that is durable in the store: the journal may recycle what lies before."""
+    """Called after each commit with the group that is durable in the store: the journal may recycle what lies before.
+    """
 
     @property
     def position(self) -> int:
@@ -112,11 +114,15 @@ class Store(Protocol):
     def leases(self, min_position: int) -> AsyncIterator[bytes]:
         """All leased jobs."""
 
-    async def plan(self, after: tuple[int, bytes], until_ms: int, budget_bytes: int, min_position: int = 0) -> tuple[int, bytes]:
+    async def plan(
+        self, after: tuple[int, bytes], until_ms: int, budget_bytes: int, min_position: int = 0
+    ) -> tuple[int, bytes]:
         """The place up to which the waiting jobs from `after` on fit the budget; (until_ms, NO_ID) when all fit."""
 
     def scan(self, after: tuple[int, bytes], before: tuple[int, bytes], min_position: int) -> AsyncIterator[bytes]:
-        """All waiting jobs with after <= (due, id) < before, in no order. After a restart of the storekeeper rows may repeat."""
+        """All waiting jobs with after <= (due, id) < before, in no order. After a restart of the storekeeper rows may
+        repeat.
+        """
 
     async def backlog(self, queue: bytes, after_key: bytes, limit_bytes: int, min_position: int) -> BacklogPage:
         """A page of a queue's backlog behind `after_key` (b"": from the head)."""

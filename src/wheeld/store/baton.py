@@ -1,7 +1,8 @@
 """The right to work, passed between the storekeeper's two threads.
 
-py-lmdb takes and drops the GIL on every put, so a busy second thread would hold the writer up at each row. Whoever does rows holds the
-baton for one slice; nobody holds it while waiting for a disk or a socket. Invariant: first come, first served.
+py-lmdb takes and drops the GIL on every put, so a busy second thread would hold the writer up at each row. Whoever
+does rows holds the baton for one slice; nobody holds it while waiting for a disk or a socket. Invariant: first come,
+first served.
 """
 
 from __future__ import annotations

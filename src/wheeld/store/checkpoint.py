@@ -1,8 +1,8 @@
 """The writer: folds journal groups into the store, one commit after another.
 
-Owns every write to LMDB. Does not own the journal, nor when to write (the keeper asks). Invariants: the position is read inside the
-write transaction and stored with what it stands for; history is committed before it, so that a crash between repeats only puts of
-the same rows; a transaction that failed leaves nothing.
+Owns every write to LMDB. Does not own the journal, nor when to write (the keeper asks). Invariants: the position is
+read inside the write transaction and stored with what it stands for; history is committed before it, so that a crash
+between repeats only puts of the same rows; a transaction that failed leaves nothing.
 """
 
 from __future__ import annotations
@@ -32,7 +32,9 @@ PRUNE_EVERY_MS: Final = 10 * limits.MINUTE_MS
 
 
 class StoreFullError(Exception):
-    """The disk, the quota of the file system or the map has no room: nothing was changed, the same work can be tried again."""
+    """The disk, the quota of the file system or the map has no room: nothing was changed, the same work can be tried
+    again.
+    """
 
 
 class StoreCorruptError(Exception):
@@ -104,7 +106,9 @@ class Checkpointer:
         try:
             for group in self._open_journal(position).read(target):
                 if group.number != last + 1:
-                    raise StoreCorruptError(f"the store stands at group {last}, the journal goes on with {group.number}")
+                    raise StoreCorruptError(
+                        f"the store stands at group {last}, the journal goes on with {group.number}"
+                    )
                 try:
                     self._fold.apply(group.payload)
                 except ValueError as error:
@@ -231,16 +235,22 @@ class Checkpointer:
         meta = self._store.tables[Table.META]
         for shard, next_seq, index, epoch in self._fold.shards():
             old = read_shard(self._store, txn, shard)
-            record = layout.SHARD_RECORD.pack(RECORD_VERSION, max(epoch, old[2]), max(next_seq, old[0]), max(index, old[1]))
+            record = layout.SHARD_RECORD.pack(
+                RECORD_VERSION, max(epoch, old[2]), max(next_seq, old[0]), max(index, old[1])
+            )
             txn.put(layout.shard_key(shard), record, db=meta)
         if self._fold.watermark_ms > read_watermark(self._store, txn):
-            txn.put(layout.META_WATERMARK, layout.WATERMARK_RECORD.pack(RECORD_VERSION, self._fold.watermark_ms), db=meta)
+            txn.put(
+                layout.META_WATERMARK, layout.WATERMARK_RECORD.pack(RECORD_VERSION, self._fold.watermark_ms), db=meta
+            )
         old_time = read_time(self._store, txn)
         self.time_ms = max(self.time_ms, old_time)
         txn.put(layout.META_POSITION, layout.POSITION_RECORD.pack(RECORD_VERSION, last, self.time_ms), db=meta)
 
     def _forget(self, txn: Transaction) -> None:
-        """Drop idempotency keys whose day has come, and now and then the producer rows that are too old to be asked for."""
+        """Drop idempotency keys whose day has come, and now and then the producer rows that are too old to be asked
+        for.
+        """
         cursor = txn.cursor(self._store.tables[Table.KEYS])
         end = (self.time_ms // limits.DAY_MS + 1).to_bytes(4, "big")
         found = cursor.first()
@@ -296,5 +306,3 @@ def read_shard(store: MainStore, txn: Transaction, shard: int) -> tuple[int, int
         return 0, 0, 0
     _, epoch, next_seq, index = layout.SHARD_RECORD.unpack(record)
     return next_seq, index, epoch
-
-

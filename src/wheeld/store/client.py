@@ -1,7 +1,8 @@
 """The daemon's side of the storekeeper: requests out, answers in, across restarts of the process.
 
-Owns the requests under way: they are idempotent, and a new storekeeper gets them again. Does not own the process (`supervisor`).
-Invariants: at most STREAM_CREDIT frames of one stream wait for its consumer; every request ends in a result or an exception.
+Owns the requests under way: they are idempotent, and a new storekeeper gets them again. Does not own the process
+(`supervisor`). Invariants: at most STREAM_CREDIT frames of one stream wait for its consumer; every request ends in a
+result or an exception.
 """
 
 from __future__ import annotations
@@ -37,7 +38,9 @@ class Pending:
     is_stream: bool
     chunks: list[bytes] = field(default_factory=list, repr=False)
     arrived: asyncio.Queue[bytes | StoreError | None] = field(default_factory=asyncio.Queue, repr=False)
-    finished: asyncio.Future[tuple[int, list[bytes]]] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    finished: asyncio.Future[tuple[int, list[bytes]]] = field(
+        default_factory=lambda: asyncio.get_running_loop().create_future()
+    )
 
     def fail(self, error: StoreError) -> None:
         """End with an exception."""
@@ -48,7 +51,9 @@ class Pending:
 
 
 class StoreClient:
-    """The `api.Store` that the driver uses. `on_failed` is called when the store can serve nothing more: the node must stop."""
+    """The `api.Store` that the driver uses. `on_failed` is called when the store can serve nothing more: the node
+    must stop.
+    """
 
     def __init__(self, directory: DataDirectory, options: KeeperOptions | None = None) -> None:
         self._supervisor = Supervisor(directory, options or KeeperOptions(), self._converse)
@@ -106,14 +111,18 @@ class StoreClient:
         """All leased jobs."""
         return self._stream(Op.LEASES, min_position, b"")
 
-    async def plan(self, after: tuple[int, bytes], until_ms: int, budget_bytes: int, min_position: int = 0) -> tuple[int, bytes]:
+    async def plan(
+        self, after: tuple[int, bytes], until_ms: int, budget_bytes: int, min_position: int = 0
+    ) -> tuple[int, bytes]:
         """The place up to which the waiting jobs from `after` on fit the budget; (until_ms, NO_ID) when all fit."""
         _, chunks = await self._ask(Op.PLAN, min_position, frames.PLAN_BODY.pack(*after, until_ms, budget_bytes))
         due_ms, job_id = frames.PLACE.unpack(chunks[-1])
         return due_ms, job_id
 
     def scan(self, after: tuple[int, bytes], before: tuple[int, bytes], min_position: int) -> AsyncIterator[bytes]:
-        """All waiting jobs with after <= (due, id) < before, in no order. After a restart of the storekeeper rows may repeat."""
+        """All waiting jobs with after <= (due, id) < before, in no order. After a restart of the storekeeper rows may
+        repeat.
+        """
         return self._stream(Op.SCAN, min_position, frames.RANGE_BODY.pack(*after, *before))
 
     async def backlog(self, queue: bytes, after_key: bytes, limit_bytes: int, min_position: int) -> BacklogPage:

@@ -1,7 +1,7 @@
 """The data directory: its format file, its lock, and where each part lies in it.
 
-Owns DIR/format and the folders' names; does not own what lies in the folders. Invariant: a directory that this version does not
-understand is refused before anything in it is touched.
+Owns DIR/format and the folders' names; does not own what lies in the folders. Invariant: a directory that this
+version does not understand is refused before anything in it is touched.
 """
 
 from __future__ import annotations
@@ -69,9 +69,13 @@ class DataDirectory:
 
 
 def open_or_create(
-    directory: str | os.PathLike[str], shards: int = limits.SHARDS_DEFAULT, bucket_width_ms: int = limits.BUCKET_WIDTH_MS
+    directory: str | os.PathLike[str],
+    shards: int = limits.SHARDS_DEFAULT,
+    bucket_width_ms: int = limits.BUCKET_WIDTH_MS,
 ) -> DataDirectory:
-    """Lock the directory and read its format; a new one gets the given facts (an old one keeps its own). StartFailure says why not."""
+    """Lock the directory and read its format; a new one gets the given facts (an old one keeps its own). StartFailure
+    says why not.
+    """
     path = Path(directory)
     if not 1 <= shards <= limits.SHARDS_MAX:
         raise StartFailure(f"{shards} shards are asked for", f"Choose between 1 and {limits.SHARDS_MAX}.")
@@ -81,7 +85,9 @@ def open_or_create(
     except DirectoryLockedError as error:
         raise StartFailure(str(error), "One daemon at a time can use a data directory.") from None
     except OSError as error:
-        raise StartFailure(f"The data directory {path} cannot be opened: {error}", "Check its path and its owner.") from None
+        raise StartFailure(
+            f"The data directory {path} cannot be opened: {error}", "Check its path and its owner."
+        ) from None
     try:
         if not (path / FORMAT_NAME).exists():
             _create(path, shards, bucket_width_ms)
@@ -119,7 +125,8 @@ def _create(path: Path, shards: int, bucket_width_ms: int) -> None:
     left = [name for name in ("journal", "store", "history") if (path / name).is_dir() and any((path / name).iterdir())]
     if left:
         raise StartFailure(
-            f"{path} has {', '.join(left)} but no {FORMAT_NAME} file", "Restore that file from a backup, or name an empty directory."
+            f"{path} has {', '.join(left)} but no {FORMAT_NAME} file",
+            "Restore that file from a backup, or name an empty directory.",
         )
     facts = Format(
         format_version=FORMAT_VERSION,

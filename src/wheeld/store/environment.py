@@ -1,7 +1,7 @@
 """The LMDB environments: the main one, and one for each day of history.
 
-Owns opening, sizes and the format record inside. Does not own what the tables hold. Invariants: one open handle per environment and
-process, never over a fork; sync flags are LMDB's defaults, so a commit that returned is durable.
+Owns opening, sizes and the format record inside. Does not own what the tables hold. Invariants: one open handle per
+environment and process, never over a fork; sync flags are LMDB's defaults, so a commit that returned is durable.
 """
 
 from __future__ import annotations
@@ -28,7 +28,9 @@ Transaction = Any
 
 
 def open_environment(path: Path, map_bytes: int, tables: int, *, readonly: bool = False) -> lmdb.Environment:
-    """Open an environment with the largest map that the address space gives; the map is sparse, so its size costs nothing."""
+    """Open an environment with the largest map that the address space gives; the map is sparse, so its size costs
+    nothing.
+    """
     while True:
         try:
             return lmdb.open(
@@ -134,7 +136,9 @@ class HistoryDays:
         return sum(path.stat().st_blocks * 512 for path in (self.folder / day_name(day)).iterdir())
 
     def remove_old(self, today: int, days_kept: int, bytes_max: int) -> Iterator[int]:
-        """Remove whole days: those past retention, then the oldest while the rest takes more than `bytes_max` (0: no cap)."""
+        """Remove whole days: those past retention, then the oldest while the rest takes more than `bytes_max` (0: no
+        cap).
+        """
         days = self.days()
         sizes = {day: self.bytes_of(day) for day in days}
         for day in reversed(days):

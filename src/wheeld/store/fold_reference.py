@@ -1,10 +1,14 @@
 """The fold's meaning, in plain Python: tables as dictionaries, entries applied one by one.
 
-The readable specification and the test oracle of native/fold with store/checkpoint: both must leave the same tables. Owns its tables;
-bounds nothing, deletes nothing by age. Invariant: after each entry the tables are what the store holds once it is folded.
+The readable specification and the test oracle of native/fold with store/checkpoint: both must leave the same tables.
+Owns its tables; bounds nothing, deletes nothing by age. Invariant: after each entry the tables are what the store
+holds once it is folded.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import ClassVar
 
 from wheeld.model import entry as e
 from wheeld.model.entry import EntryHead, EntryKind
@@ -34,10 +38,7 @@ class ReferenceFold:
         for head, body in e.iterate_entries(payload):
             if head.shard >= len(self.index):
                 raise ValueError(f"shard {head.shard} of {len(self.index)}")
-            handler = self._HANDLERS.get(head.kind)
-            if handler is None:
-                raise ValueError(f"entry kind {head.kind}")
-            handler(self, head, bytes(body))
+            self._HANDLERS[EntryKind(head.kind)](self, head, bytes(body))
             self.index[head.shard] = max(self.index[head.shard], head.index)
             self.epoch[head.shard] = max(self.epoch[head.shard], head.epoch)
             self.time_ms = max(self.time_ms, head.now_ms)
@@ -158,7 +159,7 @@ class ReferenceFold:
     def _epoch(self, _head: EntryHead, _body: bytes) -> None:
         """The head says it all."""
 
-    _HANDLERS = {
+    _HANDLERS: ClassVar[dict[EntryKind, Callable[[ReferenceFold, EntryHead, bytes], None]]] = {
         EntryKind.SUBMIT: _submit, EntryKind.GRANT: _grant, EntryKind.RELEASE: _release, EntryKind.RENEW: _renew,
         EntryKind.RESCHEDULE: _reschedule, EntryKind.BACKLOG: _backlog_entry, EntryKind.PRODUCER: _producer,
         EntryKind.QUEUE: _queue, EntryKind.CLOSE: _close, EntryKind.EPOCH: _epoch,

@@ -1,8 +1,9 @@
 """Frames between daemon and storekeeper, and the bodies of requests.
 
-Request: {u32 length of the body, u8 op, u64 request id, u64 min_position} + body. Answer: {u32 length, u8 flags, u64 request id (0: a
-notice), u64 position} + body. An answer comes in one or more frames; all but the last carry MORE, and the last may carry a trailer
-instead of rows. Little endian. Owns the layouts; invariant: a frame's body is at most FRAME_BYTES_MAX long.
+Request: {u32 length of the body, u8 op, u64 request id, u64 min_position} + body. Answer: {u32 length, u8 flags, u64
+request id (0: a notice), u64 position} + body. An answer comes in one or more frames; all but the last carry MORE,
+and the last may carry a trailer instead of rows. Little endian. Owns the layouts; invariant: a frame's body is at
+most FRAME_BYTES_MAX long.
 """
 
 from __future__ import annotations

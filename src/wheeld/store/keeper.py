@@ -1,7 +1,8 @@
 """The storekeeper process: owns LMDB, folds the journal, serves reads. Started by `supervisor`, ends with its parent.
 
-Owns the two threads: this one serves the socket, the other writes checkpoints. Invariants: it inherits the directory's lock, so no other
-daemon starts while it lives; it dies with its parent or when the socket closes; nothing is answered before it is committed.
+Owns the two threads: this one serves the socket, the other writes checkpoints. Invariants: it inherits the
+directory's lock, so no other daemon starts while it lives; it dies with its parent or when the socket closes; nothing
+is answered before it is committed.
 """
 
 from __future__ import annotations
@@ -83,7 +84,9 @@ class _Reading:
 class Writer(threading.Thread):
     """The checkpoint thread. `request` sets its goal; `take_news` tells what came of it."""
 
-    def __init__(self, checkpointer: Checkpointer, source: JournalSource, history: HistoryDays, days_kept: int, bytes_max: int) -> None:
+    def __init__(
+        self, checkpointer: Checkpointer, source: JournalSource, history: HistoryDays, days_kept: int, bytes_max: int
+    ) -> None:
         super().__init__(name="checkpoint", daemon=True)
         self._checkpointer = checkpointer
         self._source = source
@@ -118,7 +121,7 @@ class Writer(threading.Thread):
                     goal = self._goal
                 self._tell(*self._advance(goal))
         except BaseException as error:
-            # An error that is neither room nor contents (EIO above all): what is on disk is unknown until a fresh process looks.
+            # An error that is neither room nor contents (EIO above all): only a fresh process may look at the disk.
             traceback.print_exception(error)
             os._exit(EXIT_DISK)
 
@@ -155,7 +158,9 @@ class Writer(threading.Thread):
 class Keeper:
     """The serving thread: socket in, slices, socket out."""
 
-    def __init__(self, store: MainStore, history: HistoryDays, writer: Writer, connection: socket.socket, baton: Baton) -> None:
+    def __init__(
+        self, store: MainStore, history: HistoryDays, writer: Writer, connection: socket.socket, baton: Baton
+    ) -> None:
         self._writer = writer
         self._connection = connection
         self._baton = baton
@@ -270,7 +275,7 @@ def main(arguments: list[str] | None = None) -> int:
     set_parent_death_signal(signal.SIGKILL)
     if os.getppid() != options.parent:
         return 0
-    # A service manager signals the whole group; the parent ends this process when it has drained, by closing the socket.
+    # A service manager signals the whole group; the parent drains first and then closes the socket.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     directory = DataDirectory(options.directory, read_format(options.directory))
@@ -282,7 +287,13 @@ def main(arguments: list[str] | None = None) -> int:
     history = HistoryDays(directory.history)
     baton = Baton()
     source = JournalSource(directory)
-    writer = Writer(Checkpointer(store, history, source.open, baton), source, history, options.history_days, options.history_bytes_max)
+    writer = Writer(
+        Checkpointer(store, history, source.open, baton),
+        source,
+        history,
+        options.history_days,
+        options.history_bytes_max,
+    )
     keeper = Keeper(store, history, writer, socket.socket(fileno=options.socket_fd), baton)
     gc.freeze()
     writer.start()

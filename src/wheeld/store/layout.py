@@ -1,7 +1,8 @@
 """Tables, keys and records of the store, as they lie on disk.
 
-Owns every layout that docs/storage-format.md describes, apart from those of model/ (specs, outcomes, producer bodies). Does not own
-LMDB. Invariants: keys are big endian, so that they sort; records are little endian and begin with a version byte.
+Owns every layout that docs/storage-format.md describes, apart from those of model/ (specs, outcomes, producer
+bodies). Does not own LMDB. Invariants: keys are big endian, so that they sort; records are little endian and begin
+with a version byte.
 """
 
 from __future__ import annotations
@@ -119,10 +120,11 @@ def unpack_state(record: bytes) -> State:
 def unpack_lease(record: bytes) -> Lease:
     """The lease in a record."""
     require_version(record, LEASE_HEAD.size, "lease")
-    _, worker_len, *numbers, session = LEASE_HEAD.unpack_from(record)
+    _, worker_len, attempt, lease_ms, fencing, due_ms, expire_ms, fire_ms, session = LEASE_HEAD.unpack_from(record)
     if len(record) != LEASE_HEAD.size + worker_len:
         raise ValueError(f"lease record of {len(record)} bytes says that its worker has {worker_len}")
-    return Lease(*numbers, session, record[LEASE_HEAD.size :])
+    worker = record[LEASE_HEAD.size :]
+    return Lease(attempt, lease_ms, fencing, due_ms, expire_ms, fire_ms, session, worker)
 
 
 def moved_key(job_id: bytes, bucket: int) -> bytes:

@@ -1,6 +1,7 @@
 """Reads by name: jobs by id, idempotency keys, backlog pages, leases, attempts, and what a restart must know.
 
-Owns no transaction; works in a snapshot and in slices, like `scan`. Invariant: an answer is bounded by what was asked for.
+Owns no transaction; works in a snapshot and in slices, like `scan`. Invariant: an answer is bounded by what was asked
+for.
 """
 
 from __future__ import annotations
@@ -56,9 +57,12 @@ def leases(snapshot: Snapshot) -> Iterator[bytes]:
         yield from snapshot.any_rows_of(job_id for job_id, _ in items)
 
 
-def backlog_page(snapshot: Snapshot, queue: bytes, after_key: bytes, limit_bytes: int) -> Generator[bytes, None, tuple[bytes, bool]]:
-    """Rows of a queue's backlog behind a key, in its order, until `limit_bytes` are reached; then the key to go on after, and whether
-    there is more. At least one row comes when there is one."""
+def backlog_page(
+    snapshot: Snapshot, queue: bytes, after_key: bytes, limit_bytes: int
+) -> Generator[bytes, None, tuple[bytes, bool]]:
+    """Rows of a queue's backlog behind a key, in its order, until `limit_bytes` are reached; then the key to go on
+    after, and whether there is more. At least one row comes when there is one.
+    """
     prefix = queue + b"\x00"
     cursor = snapshot.cursor(Table.BACKLOG)
     found = cursor.set_range(max(prefix, after_key))
@@ -68,7 +72,7 @@ def backlog_page(snapshot: Snapshot, queue: bytes, after_key: bytes, limit_bytes
     while found and cursor.key().startswith(prefix):
         if used >= limit_bytes:
             return last, True
-        keys = []
+        keys: list[bytes] = []
         while found and len(keys) < KEYS_PER_PAGE_STEP and cursor.key().startswith(prefix):
             keys.append(cursor.key())
             found = cursor.next()
@@ -83,7 +87,7 @@ def attempts(history: HistoryDays, job_id: bytes) -> Iterator[tuple[int, bytes]]
     """(finish_ms, outcome body) of the job's history rows: newest days first, within a day the last attempt first."""
     for day in history.days():
         with history.environment(day).begin() as txn, txn.cursor() as cursor:
-            rows = []
+            rows: list[tuple[int, bytes]] = []
             for key, value in cursor.iternext() if cursor.set_range(job_id) else ():
                 if key[:ID_BYTES] != job_id:
                     break

@@ -1,6 +1,7 @@
 """From a request's bytes to the generator that answers it.
 
-Owns no state. A handler yields chunks of the answer (empty ones mean only that a slice of work is done) and returns the trailer.
+Owns no state. A handler yields chunks of the answer (empty ones mean only that a slice of work is done) and returns
+the trailer.
 """
 
 from __future__ import annotations
@@ -59,7 +60,9 @@ def _scan(snapshot: Snapshot, _history: HistoryDays, body: bytes) -> Answer:
 def _backlog(snapshot: Snapshot, _history: HistoryDays, body: bytes) -> Answer:
     limit_bytes, queue_len = frames.BACKLOG_HEAD.unpack_from(body)
     queue_end = frames.BACKLOG_HEAD.size + queue_len
-    next_key, more = yield from lookup.backlog_page(snapshot, body[frames.BACKLOG_HEAD.size : queue_end], body[queue_end:], limit_bytes)
+    next_key, more = yield from lookup.backlog_page(
+        snapshot, body[frames.BACKLOG_HEAD.size : queue_end], body[queue_end:], limit_bytes
+    )
     return bytes((more,)) + next_key
 
 

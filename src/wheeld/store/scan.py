@@ -1,7 +1,8 @@
 """Waiting jobs by due time: the load of a range, and where a range must be cut so that it fits a budget.
 
-Owns no transaction: works in a snapshot, in slices (each `yield` is one), so that the caller can serve others between. Invariant: a
-job is given once: by the walk over `jobs` when it is due in its id's bucket, by its `moved` row when it is not.
+Owns no transaction: works in a snapshot, in slices (each `yield` is one), so that the caller can serve others
+between. Invariant: a job is given once: by the walk over `jobs` when it is due in its id's bucket, by its `moved` row
+when it is not.
 """
 
 from __future__ import annotations
@@ -59,7 +60,9 @@ def _after_bucket(shard: int, bucket: int) -> bytes:
 
 
 def plan(snapshot: Snapshot, after: Place, until_ms: int, budget_bytes: int) -> Generator[None, None, Place]:
-    """The place up to which the rows behind `after` fit the budget; (until_ms, NO_ID) when all do. At least one row always fits."""
+    """The place up to which the rows behind `after` fit the budget; (until_ms, NO_ID) when all do. At least one row
+    always fits.
+    """
     everything = (until_ms, NO_ID)
     if after >= everything or _fits_without_a_look(snapshot, budget_bytes):
         return everything
@@ -103,7 +106,9 @@ def _next_bucket(snapshot: Snapshot, bucket: int, last: int) -> int | None:
     return min(found, default=None)
 
 
-def _cut_bucket(snapshot: Snapshot, start: Place, end: Place, left: int, *, first: bool) -> Generator[None, None, Place]:
+def _cut_bucket(
+    snapshot: Snapshot, start: Place, end: Place, left: int, *, first: bool
+) -> Generator[None, None, Place]:
     """The cut within one bucket: the millisecond by a count of bytes for each, the id by sorting that millisecond's."""
     lengths = array("Q", bytes(8 * (end[0] - start[0] + 1)))
     for rows in scan(snapshot, start, end):

@@ -1,7 +1,8 @@
 """The storekeeper's reading side: requests under way, a slice of each in turn.
 
-Owns the snapshots of the requests it runs. Does not own socket or writer. Invariants: a request begins only when the store has the
-position that it asks for; at most LONG_AT_ONCE walks pin pages at a time; frames of one answer stay within its credit.
+Owns the snapshots of the requests it runs. Does not own socket or writer. Invariants: a request begins only when the
+store has the position that it asks for; at most LONG_AT_ONCE walks pin pages at a time; frames of one answer stay
+within its credit.
 """
 
 from __future__ import annotations
@@ -90,7 +91,9 @@ class Serving:
         short_running = len(self._running) - long_running
         for task in list(self._waiting):
             is_long = task.op in LONG_OPS
-            if task.min_position > self.position or (long_running >= LONG_AT_ONCE if is_long else short_running >= SHORT_AT_ONCE):
+            if task.min_position > self.position or (
+                long_running >= LONG_AT_ONCE if is_long else short_running >= SHORT_AT_ONCE
+            ):
                 continue
             self._waiting.remove(task)
             task.snapshot = Snapshot(self._store)

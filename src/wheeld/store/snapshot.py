@@ -151,7 +151,7 @@ class Snapshot:
 
 
 def take_slice(cursor: Any) -> list[tuple[bytes, bytes]]:
-    """The rows from the cursor on, until a bound on rows or bytes is reached; the cursor stays on the last one taken."""
+    """The rows from the cursor on, up to a bound on rows or bytes; the cursor stays on the last one taken."""
     items: list[tuple[bytes, bytes]] = []
     used = 0
     for item in cursor.iternext():
@@ -160,5 +160,3 @@ def take_slice(cursor: Any) -> list[tuple[bytes, bytes]]:
         if used >= SLICE_BYTES_MAX or len(items) >= SLICE_ROWS_MAX:
             break
     return items
-
-

@@ -1,7 +1,7 @@
 """Starts the storekeeper process and starts it again when it dies.
 
-Owns the child and its socket. Does not own requests (`client` sends those that are under way again). Invariants: the child inherits
-the directory's lock; a child that found its store corrupt or its disk failing is not started again.
+Owns the child and its socket. Does not own requests (`client` sends those that are under way again). Invariants: the
+child inherits the directory's lock; a child that found its store corrupt or its disk failing is not started again.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Supervisor:
     async def run(self) -> None:
         """Run until `stop`. StoreFailed when the storekeeper says that it must not be started again."""
         backoff = BACKOFF_SECONDS_FIRST
-        while not self._stopping:
+        while True:
             began = time.monotonic()
             exit_code = await self._run_child()
             if exit_code in FATAL_EXITS:
@@ -70,7 +70,8 @@ class Supervisor:
             if self._stopping:
                 return
             self.restarts += 1
-            backoff = BACKOFF_SECONDS_FIRST if time.monotonic() - began > HEALTHY_SECONDS else min(2 * backoff, BACKOFF_SECONDS_MAX)
+            was_healthy = time.monotonic() - began > HEALTHY_SECONDS
+            backoff = BACKOFF_SECONDS_FIRST if was_healthy else min(2 * backoff, BACKOFF_SECONDS_MAX)
             log.warning("storekeeper_died", exit_code=exit_code, restart_in_seconds=backoff, restarts=self.restarts)
             await asyncio.sleep(backoff)
 
