@@ -91,9 +91,9 @@ static inline bool wh_pb_fixed64(wh_pb_reader *reader, uint64_t *value) {
     return true;
 }
 
-/* Bytes that a varint takes. */
+/* Bytes that a varint takes: one for each 7 bits begun; 9/64 stands for 1/7 and is exact for up to 64 bits. */
 static inline size_t wh_pb_varint_size(uint64_t value) {
-    return (size_t)(64 - __builtin_clzll(value | 1) + 6) / 7;
+    return (size_t)((63 - __builtin_clzll(value | 1)) * 9 + 73) >> 6;
 }
 
 static inline uint8_t *wh_pb_put_varint(uint8_t *out, uint64_t value) {
