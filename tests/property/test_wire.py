@@ -199,19 +199,19 @@ def check_submit(kind: int, message: bytes) -> None:
         )
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(submits)
 def test_submit_of_valid_messages(case: tuple[int, bytes]) -> None:
     check_submit(*case)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(broken(submits))
 def test_submit_of_broken_messages(case: tuple[int, bytes]) -> None:
     check_submit(*case)
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(st.sampled_from(list(SubmitKind)), st.binary(max_size=60))
 @example(SubmitKind.BATCH, b"\x1a\x04" + b"\x22\x02\x08\x05")
 def test_submit_of_random_bytes(kind: int, message: bytes) -> None:
@@ -227,19 +227,19 @@ def check_settle(kind: int, message: bytes) -> None:
     assert NATIVE.decode_settle(message, kind) == REFERENCE.decode_settle(message, kind)
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(settle_messages())
 def test_settle_of_valid_messages(case: tuple[int, bytes]) -> None:
     check_settle(*case)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(broken(settle_messages()))
 def test_settle_of_broken_messages(case: tuple[int, bytes]) -> None:
     check_settle(*case)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(settle_messages(), st.data())
 def test_settled_answers_what_was_asked(case: tuple[int, bytes], data: st.DataObject) -> None:
     kind, message = case
@@ -260,7 +260,7 @@ def test_settled_answers_what_was_asked(case: tuple[int, bytes], data: st.DataOb
 ids = st.builds(pack_id, st.integers(0, 4095), st.integers(0, 2**32 - 1), st.integers(0, 2**64 - 1))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     st.sampled_from(list(SubmitKind)),
     st.integers(0, 2**64 - 1),
@@ -314,7 +314,7 @@ def frames(draw: st.DrawFn) -> bytes:
     return b"".join(leases)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.sampled_from(list(AnswerKind)), frames(), st.sampled_from([0, 1, 2**62]))
 def test_lease_frames(kind: int, frame: bytes, fire_time_us: int) -> None:
     native, reference = (each.encode_leases(kind, frame, fire_time_us) for each in (NATIVE, REFERENCE))
@@ -324,7 +324,7 @@ def test_lease_frames(kind: int, frame: bytes, fire_time_us: int) -> None:
     assert response.FromString(native) == response.FromString(reference)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(broken(frames().map(lambda frame: (0, frame))))
 def test_broken_lease_frames_are_refused_or_sent_whole(case: tuple[int, bytes]) -> None:
     try:
