@@ -1,7 +1,7 @@
 """The door: refuses what must not reach the driver, before any work is spent on it.
 
-Owns the drain state. Does not own what needs the node's state (a full store, a backlog): the driver raises those. Invariant: once
-closed, the gate stays closed, and nothing new passes; what passed before is not touched.
+Owns the drain state. Does not own what needs the node's state (a full store, a backlog): the driver raises those.
+Invariant: once closed, the gate stays closed, and nothing new passes; what passed before is not touched.
 """
 
 from __future__ import annotations
@@ -51,7 +51,8 @@ class Gate:
         self.admit_stream()
         if message_bytes > limits.MESSAGE_BYTES_MAX:
             raise Refused(
-                errors.BATCH_TOO_LARGE, f"a message of {message_bytes} bytes; at most {limits.MESSAGE_BYTES_MAX} are taken"
+                errors.BATCH_TOO_LARGE,
+                f"a message of {message_bytes} bytes; at most {limits.MESSAGE_BYTES_MAX} are taken",
             )
 
     def admit_stream(self) -> None:

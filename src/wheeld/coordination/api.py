@@ -1,7 +1,7 @@
 """The Coordinator protocol: what a node asks of whoever hands out shards.
 
-Owns the words. Invariant of every implementation: an epoch, once given out for a shard, is never given to another owner, and an
-owner that loses a shard hears of it before another one gets it or its writes are refused by the epoch.
+Owns the words. Invariant of every implementation: an epoch, once given out for a shard, is never given to another
+owner, and an owner that loses a shard hears of it before another one gets it or its writes are refused by the epoch.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """A coordinator for one node: it owns all shards, by one epoch, for as long as it runs.
 
-Owns nothing outside of memory. Invariant: ownership never changes; two nodes cannot meet because the data directory is locked.
+Owns nothing outside of memory. Invariant: ownership never changes; two nodes cannot meet because the data directory is
+locked.
 """
 
 from __future__ import annotations

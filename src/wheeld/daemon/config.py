@@ -1,7 +1,8 @@
 """Where option values come from: defaults < TOML file < environment WHEELD_* < flags. Validated once, at start.
 
-Owns the merging and the origin of each value. Does not own the options (options). Invariant: a Config that was loaded is within all
-bounds, and an option that nobody knows is an error that names its key, its place and the nearest known one.
+Owns the merging and the origin of each value. Does not own the options (options). Invariant: a Config that was loaded
+is within all bounds, and an option that nobody knows is an error that names its key, its place and the nearest known
+one.
 """
 
 from __future__ import annotations
@@ -19,8 +20,10 @@ from wheeld.daemon.options import Config, is_loopback, parse_size, parse_span_ms
 from wheeld.model.errors import StartFailure
 
 PREFIX = "WHEELD_"
-OTHER_VARIABLES = frozenset({"WHEELD_ADDRESS", "WHEELD_CONFIG"})
-"""Variables with the prefix that are not options: the SDK's address, and the file's place."""
+OTHER_VARIABLES = frozenset(
+    {"WHEELD_ADDRESS", "WHEELD_CONFIG", "WHEELD_SEED", "WHEELD_EXT", "WHEELD_SANITIZE", "WHEELD_TEST_SANITIZED"}
+)
+"""Variables with the prefix that are not options: the SDK's address, the file's place, and those of build and tests."""
 _HINTS = get_type_hints(Config, include_extras=True)
 NAMES = tuple(Config.__struct_fields__)
 
@@ -75,7 +78,9 @@ def _from_file(file: Path | None) -> dict[str, Any]:
     try:
         found = tomllib.loads(file.read_text())
     except OSError as error:
-        raise StartFailure(f"The configuration {file} cannot be read: {error.strerror}", "Check the path and its owner.") from None
+        raise StartFailure(
+            f"The configuration {file} cannot be read: {error.strerror}", "Check the path and its owner."
+        ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise StartFailure(f"The configuration {file} is no TOML: {error}", "Mend the file.") from None
     for key in found:
@@ -113,7 +118,9 @@ def _value(name: str, value: Any, where: str) -> Any:
             value = str(value)
         return msgspec.convert(value, _HINTS[name], strict=False)
     except (ValueError, msgspec.ValidationError) as error:
-        raise StartFailure(f"Option `{name}` ({where}) has the value {value!r}: {error}", meta_of(name).description or "") from None
+        raise StartFailure(
+            f"Option `{name}` ({where}) has the value {value!r}: {error}", meta_of(name).description or ""
+        ) from None
 
 
 def _check(config: Config, origin: Mapping[str, str]) -> None:
@@ -133,8 +140,8 @@ def _check(config: Config, origin: Mapping[str, str]) -> None:
             raise StartFailure(f"Option `{name}` ({origin[name]}): {error}", meta_of(name).description or "") from None
         if not config.insecure and not is_loopback(address):
             raise StartFailure(
-                f"Option `{name}` ({origin[name]}) is {address}, which other machines can reach, and this version has neither "
-                "TLS nor authentication",
+                f"Option `{name}` ({origin[name]}) is {address}, which other machines can reach, and this version has "
+                "neither TLS nor authentication",
                 "Listen on 127.0.0.1, or say --insecure if the network keeps strangers out.",
             )
 

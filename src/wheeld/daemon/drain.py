@@ -1,7 +1,7 @@
 """From the stop signal to the last durable group.
 
-Owns the order of a drain. Invariants: no submit is accepted once it has begun; workers may settle what they hold until the deadline;
-nothing that was accepted depends on the drain being allowed to end.
+Owns the order of a drain. Invariants: no submit is accepted once it has begun; workers may settle what they hold until
+the deadline; nothing that was accepted depends on the drain being allowed to end.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from types import FrameType
 from wheeld.daemon.node import Node
 from wheeld.runtime.logs import get_logger
 
-LOOK_EVERY_S = 0.02
-
 
 class StopSignals:
-    """SIGTERM and SIGINT: the first asks for a drain, the second ends the process at once (everything accepted is durable)."""
+    """SIGTERM and SIGINT: the first asks for a drain, the second ends the process at once (everything accepted is
+    durable).
+    """
 
     def __init__(self) -> None:
         self.asked = asyncio.Event()
@@ -44,8 +44,11 @@ async def drain(node: Node) -> None:
     node.gate.close(node.clock.wall_ms() + timeout_ms)
     await node.edge.announce_drain()
     node.driver.drain()
-    deadline_ms = node.clock.boot_ms() + timeout_ms
-    while node.counts.in_flight and node.clock.boot_ms() < deadline_ms:
-        await asyncio.sleep(LOOK_EVERY_S)
-    if node.counts.in_flight:
+    idle = asyncio.Event()
+    node.counts.on_idle = idle.set
+    try:
+        if node.counts.in_flight:
+            async with asyncio.timeout(timeout_ms / 1000):
+                await idle.wait()
+    except TimeoutError:
         get_logger("daemon").warning("drain timeout: calls are cut off", calls=node.counts.in_flight)

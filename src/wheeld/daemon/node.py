@@ -1,7 +1,7 @@
 """The composition root: one node, put together from its parts.
 
-Owns the order in which parts start and stop. Invariant: what starts later stops earlier; a part that breaks ends the process, the node
-never goes on without it.
+Owns the order in which parts start and stop. Invariant: what starts later stops earlier; a part that breaks ends the
+process, the node never goes on without it.
 """
 
 from __future__ import annotations
@@ -9,11 +9,13 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from wheeld._version import __version__
 from wheeld.admission.gate import Gate
-from wheeld.core.api import Core, CoreConfig
+from wheeld.core.api import CoreConfig
+from wheeld.core.factory import open_core
 from wheeld.daemon.options import Config, split_address
 from wheeld.driver.checkpoints import Room
 from wheeld.driver.driver import NodeDriver, Parts
@@ -60,7 +62,7 @@ class Node(Service):
         self.start_ms = self.clock.wall_ms()
         directory = open_directory(config)
         self._undo.append(("directory", directory.close))
-        journal = self._open_journal(directory, threadsafe(loop, lambda number: self.driver.on_durable(number)))
+        journal = self._open_journal(directory, threadsafe(loop, self._on_durable))
         self._undo.append(("journal", lambda: asyncio.to_thread(journal.close)))
         store = StoreClient(directory, KeeperOptions(history_days=-(-config.history_retention // limits.DAY_MS)))
         store.on_failed = lambda error: self._on_crash("store", error)
@@ -71,14 +73,17 @@ class Node(Service):
         )
         self.driver = NodeDriver(
             Parts(
-                config=core_config, open_core=core_of(config.core), journal=journal, store=store, clock=self.clock,
-                open_deadline=lambda callback: FiringTimer(loop, callback), tasks=tasks, room=room_of(directory, config),
+                config=core_config,
+                open_core=partial(open_core, implementation=config.core),
+                journal=journal,
+                store=store,
+                clock=self.clock,
+                open_deadline=lambda callback: FiringTimer(loop, callback),
+                tasks=tasks,
+                room=room_of(directory, config),
             )
-        )  # fmt: skip
-        facts = ServerFacts(
-            __version__, config.node, directory.format.store_uuid, directory.format.shards, self.start_ms, SEGMENT_VERSION,
-            STORE_FORMAT_VERSION, config.resident_bytes,
-        )  # fmt: skip
+        )
+        facts = self._facts(directory)
         codec = native_codec() if config.core == "native" else reference_codec()
         self.edge = EdgeServer(EdgeParts(self.driver, codec, self.clock, self.gate, self.counts, facts), config.listen)
         self.web = self._web()
@@ -89,6 +94,22 @@ class Node(Service):
         self.driver.checkpoints.lead_ms_min, self.driver.checkpoints.lead_ms_max = config.lead_min, config.lead_max
         await self._up("edge", self.edge)
 
+    def _on_durable(self, number: int) -> None:
+        """The journal's word. Its writer is older than the driver, but has nothing to tell before that."""
+        self.driver.on_durable(number)
+
+    def _facts(self, directory: DataDirectory) -> ServerFacts:
+        return ServerFacts(
+            version=__version__,
+            node=self.config.node,
+            store_uuid=directory.format.store_uuid,
+            shards=directory.format.shards,
+            start_ms=self.start_ms,
+            journal_format_version=SEGMENT_VERSION,
+            store_format_version=STORE_FORMAT_VERSION,
+            resident_bytes_max=self.config.resident_bytes,
+        )
+
     async def _up(self, name: str, service: Service) -> None:
         self._undo.append((name, service.stop))
         await service.start()
@@ -96,9 +117,7 @@ class Node(Service):
     def _web(self) -> WebServer | None:
         if self.config.http_listen == "off":
             return None
-        sources = Sources(
-            self.driver, self.clock, self.gate, self.counts, __version__, self.config.node, self.start_ms
-        )
+        sources = Sources(self.driver, self.clock, self.gate, self.counts, __version__, self.config.node, self.start_ms)
         return WebServer(sources, lambda: self.state.value == "started", *split_address(self.config.http_listen))
 
     async def _recover(self, store: StoreClient) -> None:
@@ -116,7 +135,9 @@ class Node(Service):
                 on_failure=lambda error: self._on_crash("journal", error),
             )  # fmt: skip
         except JournalError as error:
-            raise StartFailure(str(error), "Nothing was changed; the daemon does not start on it.", EXIT_CORRUPT) from None
+            raise StartFailure(
+                str(error), "Nothing was changed; the daemon does not start on it.", EXIT_CORRUPT
+            ) from None
 
     async def on_stop(self) -> None:
         """See Service. In reverse; a part that cannot stop does not keep the rest up."""
@@ -140,19 +161,6 @@ def open_directory(config: Config) -> DataDirectory:
         return open_or_create(Path(config.data_dir), shards=config.shards)
     except StartFailure as failure:
         raise StartFailure(failure.cause, failure.remedy, EXIT_DIRECTORY) from None
-
-
-def core_of(name: str) -> Callable[..., Core]:
-    """The implementation of the core that the configuration names."""
-    if name == "native":
-        try:
-            from wheeld.core.native import NativeCore
-        except ImportError as error:
-            raise StartFailure(f"This build has no native core: {error}", "Build the native modules, or say --core reference.") from None
-        return NativeCore
-    from wheeld.core.reference.core import ReferenceCore
-
-    return ReferenceCore
 
 
 def room_of(directory: DataDirectory, config: Config) -> Room:

@@ -1,6 +1,7 @@
 """Every option of the daemon: name, type, default, bounds, meaning. docs/configuration.md is generated from it.
 
-Owns the list. Does not own where values come from (config). Invariant: each option is read by daemon/node.py and has an effect.
+Owns the list. Does not own where values come from (config). Invariant: each option is read by daemon/node.py and has an
+effect.
 """
 
 from __future__ import annotations
@@ -28,9 +29,12 @@ def _default_node() -> str:
 class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What the daemon was told. Sizes are bytes, spans are milliseconds, whatever unit they were written in."""
 
-    data_dir: Annotated[str, Meta(min_length=1, description="Directory of the journal and the store; created when missing.")]
+    data_dir: Annotated[
+        str, Meta(min_length=1, description="Directory of the journal and the store; created when missing.")
+    ]
     node: Annotated[
-        str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$", description="Name of this node. Default: the host's name.")
+        str,
+        Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$", description="Name of this node. Default: the host's name."),
     ] = msgspec.field(default_factory=_default_node)
     listen: Annotated[str, Meta(description="Address of the gRPC API: HOST:PORT, or unix:PATH.")] = "127.0.0.1:7733"
     http_listen: Annotated[
@@ -41,7 +45,11 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     ] = False
     shards: Annotated[
         int,
-        Meta(ge=1, le=limits.SHARDS_MAX, description="Shards of a new data directory; an existing one keeps its own number."),
+        Meta(
+            ge=1,
+            le=limits.SHARDS_MAX,
+            description="Shards of a new data directory; an existing one keeps its own number.",
+        ),
     ] = limits.SHARDS_DEFAULT
     resident_bytes: Annotated[
         int,
@@ -50,7 +58,10 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     segment_bytes: Annotated[
         int,
         Meta(
-            ge=limits.SEGMENT_BYTES, le=1024 * limits.MIB, description="Size of a journal segment file.", extra={"kind": "size"}
+            ge=limits.SEGMENT_BYTES,
+            le=1024 * limits.MIB,
+            description="Size of a journal segment file.",
+            extra={"kind": "size"},
         ),
     ] = limits.SEGMENT_BYTES
     history_retention: Annotated[
@@ -63,11 +74,21 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     ] = 7 * limits.DAY_MS
     lead_min: Annotated[
         int,
-        Meta(ge=1, le=500, description="Least time by which jobs are prepared before they are due.", extra={"kind": "span"}),
+        Meta(
+            ge=1,
+            le=500,
+            description="Least time by which jobs are prepared before they are due.",
+            extra={"kind": "span"},
+        ),
     ] = limits.LEAD_MS_MIN
     lead_max: Annotated[
         int,
-        Meta(ge=1, le=500, description="Most time by which jobs are prepared, when the disk is slow.", extra={"kind": "span"}),
+        Meta(
+            ge=1,
+            le=500,
+            description="Most time by which jobs are prepared, when the disk is slow.",
+            extra={"kind": "span"},
+        ),
     ] = limits.LEAD_MS_MAX
     drain_timeout: Annotated[
         int,
@@ -86,7 +107,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         Literal["debug", "info", "warning", "error"], Meta(description="Least level that is logged.")
     ] = "info"
     log_format: Annotated[
-        Literal["auto", "json", "logfmt"], Meta(description="Form of log lines; `auto`: logfmt on a terminal, else JSON.")
+        Literal["auto", "json", "logfmt"],
+        Meta(description="Form of log lines; `auto`: logfmt on a terminal, else JSON."),
     ] = "auto"
 
 

@@ -1,7 +1,7 @@
 """The life of the daemon's process: from a configuration to an exit code.
 
-Owns the event loop, the exit codes and what the interpreter is told. Invariant: a crash of any part ends the process with 70 at once,
-so that a supervisor restarts it and recovery, which is always exercised, brings it back.
+Owns the event loop, the exit codes and what the interpreter is told. Invariant: a crash of any part ends the process
+with 70 at once, so that a supervisor restarts it and recovery, which is always exercised, brings it back.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ import asyncio
 import gc
 import os
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from wheeld.daemon.config import Loaded, written
 from wheeld.daemon.drain import StopSignals, drain
@@ -23,7 +24,13 @@ EXIT_CRASH = 70
 SWITCH_INTERVAL_S = 0.0005
 """How long a thread that was asked for the GIL may keep it: the journal's thread must not wait for the default 5 ms."""
 
-OnReady = Callable[[Node], Awaitable[None] | None]
+Beside = Callable[[Node], AbstractAsyncContextManager[None]]
+"""What runs beside a node that serves, and ends before the node drains."""
+
+
+@asynccontextmanager
+async def _nothing(_node: Node) -> AsyncIterator[None]:
+    yield
 
 
 def crash(part: str, error: BaseException) -> None:
@@ -35,7 +42,7 @@ def crash(part: str, error: BaseException) -> None:
         os._exit(EXIT_CRASH)
 
 
-async def serve(loaded: Loaded, on_ready: OnReady | None = None) -> int:
+async def serve(loaded: Loaded, beside: Beside = _nothing) -> int:
     """Run a node until a signal asks for its end. StartFailure when it cannot start."""
     signals = StopSignals()
     signals.install(asyncio.get_running_loop())
@@ -53,9 +60,8 @@ async def serve(loaded: Loaded, on_ready: OnReady | None = None) -> int:
         # What start has built lives as long as the process: the collector need not look at it again.
         gc.freeze()
         announce(node)
-        if on_ready is not None and (more := on_ready(node)) is not None:
-            await more
-        await asked
+        async with beside(node):
+            await asked
         await drain(node)
     finally:
         asked.cancel()
@@ -70,7 +76,9 @@ def announce(node: Node) -> None:
     get_logger("daemon").info(
         "serving",
         node=config.node,
-        grpc=config.listen.rpartition(":")[0] + f":{node.edge.port}" if not config.listen.startswith("unix:") else config.listen,
+        grpc=config.listen.rpartition(":")[0] + f":{node.edge.port}"
+        if not config.listen.startswith("unix:")
+        else config.listen,
         http=f"port {node.web.port}" if node.web is not None else "off",
         data_dir=config.data_dir,
         resident_bytes=written("resident_bytes", config.resident_bytes),
@@ -79,7 +87,7 @@ def announce(node: Node) -> None:
     )
 
 
-def run_daemon(loaded: Loaded, on_ready: OnReady | None = None) -> int:
+def run_daemon(loaded: Loaded, beside: Beside = _nothing) -> int:
     """The whole process. Returns its exit code; what went wrong was said on stderr."""
     import uvloop
 
@@ -88,7 +96,7 @@ def run_daemon(loaded: Loaded, on_ready: OnReady | None = None) -> int:
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         try:
-            return runner.run(serve(loaded, on_ready))
+            return runner.run(serve(loaded, beside))
         except StartFailure as failure:
             sys.stderr.write(f"wheeld: {failure.cause.rstrip('.')}.\n        {failure.remedy}\n")
             return failure.exit_code

@@ -1,7 +1,7 @@
 """AdminService: who this daemon is, and how punctual.
 
-Owns the baseline from which skew is counted after a reset. Invariant: a reset changes what this service tells and nothing else;
-the metrics keep counting from the start.
+Owns the baseline from which skew is counted after a reset. Invariant: a reset changes what this service tells and
+nothing else; the metrics keep counting from the start.
 """
 
 from __future__ import annotations
@@ -92,9 +92,7 @@ class AdminService:
             release = [now - then for now, then in zip(release, before[0], strict=True)]
             receive = [now - then for now, then in zip(receive, before[1], strict=True)]
         namespace, queue = split_path(view.queue)
-        return pb.QueueSkew(
-            namespace=namespace, queue=queue, release=_histogram(release), receipt=_histogram(receive)
-        )
+        return pb.QueueSkew(namespace=namespace, queue=queue, release=_histogram(release), receipt=_histogram(receive))
 
 
 def _histogram(counts: list[int]) -> Any:

@@ -1,7 +1,7 @@
 """Calls of the driver that decide something, shielded from whoever asked for them.
 
-Owns the tasks that run them. Invariant: once begun, a decision runs to its end, even when the caller's RPC is cancelled; its
-outcome is then dropped, but what it did stands and is durable.
+Owns the tasks that run them. Invariant: once begun, a decision runs to its end, even when the caller's RPC is
+cancelled; its outcome is then dropped, but what it did stands and is durable.
 """
 
 from __future__ import annotations

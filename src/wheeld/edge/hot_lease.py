@@ -1,10 +1,10 @@
 """LeaseJobs, from bytes to bytes: a lease stream that lives for one call.
 
-Owns the one-call stream. Knows no gRPC. Invariants: what was granted and not delivered when the call ends is taken back by the
-driver; what was delivered to a caller that has gone is released at once.
+Owns the one-call stream. Knows no gRPC. Invariants: what was granted and not delivered when the call ends is taken back
+by the driver; what was delivered to a caller that has gone is released at once.
 
-Each call has a session of its own: a second call of the same worker must neither share the first one's credit nor make the driver
-send its running jobs again.
+Each call has a session of its own: a second call of the same worker must neither share the first one's credit nor make
+the driver send its running jobs again.
 """
 
 from __future__ import annotations

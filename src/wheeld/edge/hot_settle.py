@@ -2,8 +2,8 @@
 
 Owns nothing but the order of steps. Knows no gRPC. Invariant: settles pass while the node drains.
 
-A unary worker has no session that outlives a call (see hot_lease), so its token alone is the proof and the driver is told of no
-session.
+A unary worker has no session that outlives a call (see hot_lease), so its token alone is the proof and the driver is
+told of no session.
 """
 
 from __future__ import annotations

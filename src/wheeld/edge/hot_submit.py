@@ -1,7 +1,7 @@
 """Submits, from bytes to bytes: CreateJob, BatchCreateJobs and one message of SubmitJobs.
 
-Owns nothing but the order of steps: admit, decode, decide, encode. Knows no gRPC. Invariant: a refusal of the whole message is
-raised as `Refused`; refusals of single jobs stand in the answer.
+Owns nothing but the order of steps: admit, decode, decide, encode. Knows no gRPC. Invariant: a refusal of the whole
+message is raised as `Refused`; refusals of single jobs stand in the answer.
 """
 
 from __future__ import annotations
@@ -69,7 +69,9 @@ class SubmitFront:
 def refused_item(code: int, field: int) -> Refused:
     """The error of a job that came alone."""
     name = FIELD_NAMES.get(field, "")
-    return Refused(code, f"field `{name}` of the job is not acceptable" if name else "the job is not acceptable", field=field)
+    return Refused(
+        code, f"field `{name}` of the job is not acceptable" if name else "the job is not acceptable", field=field
+    )
 
 
 def _stated_schedule_ms(batch: bytes) -> int:
@@ -80,7 +82,9 @@ def _stated_schedule_ms(batch: bytes) -> int:
 
 
 def peek_batch_number(message: bytes) -> int:
-    """The batch number of a message that was not decoded; 0 when it does not come first, where every serialiser puts it."""
+    """The batch number of a message that was not decoded; 0 when it does not come first, where every serialiser puts
+    it.
+    """
     if message[:1] != b"\x08":
         return 0
     number = 0

@@ -1,7 +1,8 @@
 """What waits to be written on one lease stream: control messages, lease frames, revocations, answers to settles.
 
-Owns the queues and the order between them. Does not own the transport. Invariants: nothing precedes `opened`; settles are answered
-in the order in which they came; the leases that wait are bounded, past that the worker is held to be dead and its stream ends.
+Owns the queues and the order between them. Does not own the transport. Invariants: nothing precedes `opened`; settles
+are answered in the order in which they came; the leases that wait are bounded, past that the worker is held to be dead
+and its stream ends.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ class StreamOutbox:
         self._waiting += count
         self.wake.set()
         if self._waiting > self._waiting_max:
-            self._ended(Refused(errors.STREAM_PROTOCOL, f"{self._waiting} leases wait: the worker does not read its stream"))
+            self._ended(Refused(errors.STORE_BUSY, f"{self._waiting} leases wait: the worker does not read its stream"))
 
     def closed(self, code: int, detail: str) -> None:
         """See Outbox."""
@@ -112,7 +113,9 @@ class StreamOutbox:
         self._settles.release(size)
         error = None if task.cancelled() else task.exception()
         if error is not None or task.cancelled():
-            self._ended(error if isinstance(error, Refused) else Refused(errors.INTERNAL, "settles could not be decided"))
+            self._ended(
+                error if isinstance(error, Refused) else Refused(errors.INTERNAL, "settles could not be decided")
+            )
             return None
         return self._codec.encode_settled(AnswerKind.STREAM, batch, task.result())
 

@@ -1,6 +1,7 @@
 """What the driver says of jobs and queues, as messages.
 
-Owns the mapping from rows, outcomes and queue views to the generated classes. Invariant: a time that is not known stays unset.
+Owns the mapping from rows, outcomes and queue views to the generated classes. Invariant: a time that is not known stays
+unset.
 """
 
 from __future__ import annotations

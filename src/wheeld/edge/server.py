@@ -1,7 +1,7 @@
 """The gRPC server: which services, which options, which address.
 
-Owns the listening socket and the server's life. Does not own the driver. Invariant: after `start` the server listens on exactly
-the address that was asked for, or StartFailure was raised; a port that another process holds is never shared.
+Owns the listening socket and the server's life. Does not own the driver. Invariant: after `start` the server listens on
+exactly the address that was asked for, or StartFailure was raised; a port that another process holds is never shared.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from grpc_reflection.v1alpha import reflection
 
 from wheeld.admission.gate import Gate
 from wheeld.driver.api import Driver
-from wheeld.edge import jobs, queues, workers
 from wheeld.edge import admin as admin_edge
+from wheeld.edge import jobs, queues, workers
 from wheeld.edge.admin import AdminService, ServerFacts
 from wheeld.edge.decisions import Decisions
 from wheeld.edge.hot_submit import SubmitFront

@@ -1,8 +1,8 @@
 """StreamLeases: a worker's conversation, from `open` to its end.
 
-Owns one stream: its attachment to the driver, its reader and its writer. Invariants: `open` comes first and once; reading goes on
-while settles are made durable, up to a window; whatever ends the stream, the driver's close_stream is called once; reads and
-writes are never cancelled from here, they end with the call.
+Owns one stream: its attachment to the driver, its reader and its writer. Invariants: `open` comes first and once;
+reading goes on while settles are made durable, up to a window; whatever ends the stream, the driver's close_stream is
+called once; reads and writes are never cancelled from here, they end with the call.
 """
 
 from __future__ import annotations
@@ -91,8 +91,9 @@ class LeaseStream:
             self._ended.set_result(failure)
 
     def _detach(self) -> None:
-        """Leave the driver, once; when the opening is still under way, as soon as it is through. Leases that were not written
-        go back at once instead of when they expire."""
+        """Leave the driver, once; when the opening is still under way, as soon as it is through. Leases that were not
+        written go back at once instead of when they expire.
+        """
         opening, self._opening = self._opening, None
         if opening is None:
             return

@@ -1,7 +1,7 @@
 """SubmitJobs: batches in, answers out in the order in which they became durable.
 
-Owns one stream's window and its answers. Invariants: at most WINDOW batches are unanswered, then the stream is not read; a batch
-that was read is decided and answered, whatever becomes of those before it; only one task writes.
+Owns one stream's window and its answers. Invariants: at most WINDOW batches are unanswered, then the stream is not
+read; a batch that was read is decided and answered, whatever becomes of those before it; only one task writes.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import grpc
 
 from wheeld.admission.gate import Gate
 from wheeld.edge.decisions import Decisions
-from wheeld.edge.failure import as_wheeld_error, retry_delay_ms
+from wheeld.edge.failure import as_wheeld_error
 from wheeld.edge.hot_submit import SubmitFront, peek_batch_number
 from wheeld.edge.window import Window
 from wheeld.model import errors, limits
@@ -22,6 +22,7 @@ from wheeld.model.batch import NO_SESSION
 from wheeld.model.errors import Refused, WheeldError
 from wheeld.runtime.logs import get_logger
 from wheeld.wire.pb.v1 import job_service_pb2 as pb
+from wheeld.wire.status import retry_delay_ms
 
 WINDOW = 64
 WINDOW_BYTES = 8 * limits.MESSAGE_BYTES_MAX
@@ -31,7 +32,7 @@ def refused_batch(batch_number: int, error: WheeldError) -> bytes:
     """The answer to a batch that was refused as a whole."""
     answer = pb.SubmitJobsResponse(batch_number=batch_number, reason=error.kind.reason)
     answer.code = error.kind.code  # type: ignore[assignment]
-    answer.retry_delay_ms = retry_delay_ms(error)
+    answer.retry_delay_ms = retry_delay_ms(error.kind.code)
     return bytes(answer.SerializeToString())
 
 

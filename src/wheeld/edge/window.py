@@ -1,6 +1,7 @@
 """How much of one stream may be under way: messages and their bytes.
 
-Owns two counters. Invariant: at most `messages_max` are under way, and at most `bytes_max` unless a single message is larger.
+Owns two counters. Invariant: at most `messages_max` are under way, and at most `bytes_max` unless a single message is
+larger.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import asyncio
 
 
 class Window:
-    """One reader acquires, anybody releases. A reader that does not acquire does not read: that is the back-pressure."""
+    """One reader acquires, anybody releases. A reader that waits here does not read: that is the back-pressure."""
 
     def __init__(self, messages_max: int, bytes_max: int) -> None:
         self._messages_max, self._bytes_max = messages_max, bytes_max

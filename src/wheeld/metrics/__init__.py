@@ -1,1 +1,3 @@
-"""What the daemon measures: the names and how numbers become Prometheus samples. Knows numbers, not where they come from."""
+"""What the daemon measures: the names and how numbers become Prometheus samples. Knows numbers, not where they come
+from.
+"""

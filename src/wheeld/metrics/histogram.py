@@ -1,7 +1,7 @@
 """Reading a log-linear histogram: percentiles and coarser buckets, as pure functions over counts and upper bounds.
 
-Owns the arithmetic. The counts and their bounds are the core's. Invariant: a percentile is never below the true one, and above
-it by less than its bucket's width.
+Owns the arithmetic. The counts and their bounds are the core's. Invariant: a percentile is never below the true one,
+and above it by less than its bucket's width.
 """
 
 from __future__ import annotations
@@ -50,7 +50,9 @@ def add(many: Iterable[Sequence[int]], size: int) -> list[int]:
 
 
 def cumulative(counts: Sequence[int], bounds: Sequence[int], coarse: Sequence[float]) -> tuple[list[int], float]:
-    """(how many values lie at or below each coarse bound, then all of them; sum of the values, from their buckets' bounds)."""
+    """(how many values lie at or below each coarse bound, then all of them; sum of the values, from their buckets'
+    bounds).
+    """
     found = [0] * (len(coarse) + 1)
     total = 0.0
     at = 0

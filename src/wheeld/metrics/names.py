@@ -1,7 +1,8 @@
 """Every metric of the daemon: name, kind, help, labels. docs/metrics.md is generated from this table.
 
-Owns the names. Does not own the numbers: `source` says which counter or fact of the driver a plain metric shows, and those
-with labels are filled in by the exporter. Invariant: names are unique, in base units, and never change their meaning.
+Owns the names. Does not own the numbers: `source` says which counter or fact of the driver a plain metric shows, and
+those with labels are filled in by the exporter. Invariant: names are unique, in base units, and never change their
+meaning.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ HISTOGRAM: Final = "histogram"
 
 
 class Metric(NamedTuple):
-    """One metric. `source` is `counters.NAME` or `facts.NAME` of the driver, "" when the exporter fills it in; `scale` divides it."""
+    """One metric. `source` is `counters.NAME` or `facts.NAME` of the driver, "" when the exporter fills it in; `scale`
+    divides it.
+    """
 
     name: str
     kind: str
@@ -30,16 +33,28 @@ SKEW_BUCKETS_SECONDS: Final = (
 """Bounds of the skew histograms as Prometheus sees them; the daemon keeps 16 buckets per power of two."""
 
 FIRE_SKEW: Final = Metric(
-    "wheeld_fire_skew_seconds", HISTOGRAM, "From the schedule time until the lease frame was given to the transport.", ("queue",)
+    "wheeld_fire_skew_seconds",
+    HISTOGRAM,
+    "From the schedule time until the lease frame was given to the transport.",
+    ("queue",),
 )
 RECEIPT_SKEW: Final = Metric(
-    "wheeld_receipt_skew_seconds", HISTOGRAM, "From the schedule time until the worker had the lease, by its clock.", ("queue",)
+    "wheeld_receipt_skew_seconds",
+    HISTOGRAM,
+    "From the schedule time until the worker had the lease, by its clock.",
+    ("queue",),
 )
 QUEUE_DEPTH: Final = Metric(
-    "wheeld_queue_depth", GAUGE, "Jobs in memory that wait for a worker (pending) or are leased (running).", ("queue", "state")
+    "wheeld_queue_depth",
+    GAUGE,
+    "Jobs in memory that wait for a worker (pending) or are leased (running).",
+    ("queue", "state"),
 )
 QUEUE_OLDEST_AGE: Final = Metric(
-    "wheeld_queue_oldest_age_seconds", GAUGE, "How long the oldest waiting job has been due; 0 when none is.", ("queue",)
+    "wheeld_queue_oldest_age_seconds",
+    GAUGE,
+    "How long the oldest waiting job has been due; 0 when none is.",
+    ("queue",),
 )
 QUEUE_PAUSED: Final = Metric("wheeld_queue_paused", GAUGE, "1 while the queue gives out nothing.", ("queue",))
 QUEUE_BACKLOG: Final = Metric("wheeld_queue_backlog", GAUGE, "1 while due jobs of the queue wait on disk.", ("queue",))
@@ -89,7 +104,9 @@ PLAIN: Final = (
     _counter("jobs_rescheduled", "rescheduled", "Jobs moved to another time."),
     _counter("leases_renewed", "renewed", "Renewals."),
     _counter("lease_expirations", "lease_expirations", "Leases that were neither settled nor renewed in time."),
-    _counter("stale_settles", "stale_settles", "Settles refused because the lease had ended or a newer attempt held the job."),
+    _counter(
+        "stale_settles", "stale_settles", "Settles refused because the lease had ended or a newer attempt held the job."
+    ),
     _counter("lease_frames", "released_frames", "Lease frames given to the transport."),
     _counter("jobs_spilled", "spilled", "Due jobs moved to disk for lack of room in memory."),
     _counter("jobs_loaded", "loaded", "Jobs brought from disk into memory."),
@@ -105,13 +122,25 @@ PLAIN: Final = (
     _gauge("resident_bytes_max", "facts.resident_bytes_max", "Cap of wheeld_resident_bytes."),
     _gauge("journal_durable_group", "facts.durable_group", "Number of the last durable journal group."),
     _gauge("journal_retained_bytes", "facts.retained_bytes", "Journal bytes that the storekeeper has not folded yet."),
-    _gauge("journal_retained_bytes_max", "facts.submit_limit_bytes", "Past this many retained bytes submits are refused."),
+    _gauge(
+        "journal_retained_bytes_max", "facts.submit_limit_bytes", "Past this many retained bytes submits are refused."
+    ),
     _gauge("journal_segments", "facts.journal_segments", "Segment files of the journal."),
-    _gauge("journal_sync_p50_seconds", "facts.sync_ms_p50", "Median of the last 1,024 journal writes with their syncs.", 1000.0),
+    _gauge(
+        "journal_sync_p50_seconds",
+        "facts.sync_ms_p50",
+        "Median of the last 1,024 journal writes with their syncs.",
+        1000.0,
+    ),
     _gauge("journal_sync_p999_seconds", "facts.sync_ms_p999", "99.9th percentile of the same.", 1000.0),
     _gauge("store_position_group", "facts.store_position", "Journal group up to which the store is complete."),
     _gauge("horizon_timestamp_seconds", "facts.horizon_ms", "Jobs due before this Unix time are in memory.", 1000.0),
-    _gauge("watermark_timestamp_seconds", "facts.watermark_ms", "A restart never looks at buckets before this Unix time.", 1000.0),
+    _gauge(
+        "watermark_timestamp_seconds",
+        "facts.watermark_ms",
+        "A restart never looks at buckets before this Unix time.",
+        1000.0,
+    ),
     _fact("journal_groups", "groups_written", "Journal groups written."),
     _fact("journal_bytes", "journal_bytes", "Bytes written to the journal."),
     _fact("pump_beats", "beats", "Turns of the driver."),
@@ -132,7 +161,8 @@ def render_markdown() -> str:
         "# Metrics",
         "",
         "Generated from `src/wheeld/metrics/names.py` by `python -m wheeld.metrics.names`; a test compares them.",
-        "The daemon serves them at `/metrics` on its HTTP port. Units are seconds and bytes; counters start at 0 with the process.",
+        "The daemon serves them at `/metrics` on its HTTP port. Units are seconds and bytes; counters start at 0 with",
+        "the process.",
         "A metric whose number the running daemon does not keep is left out.",
         "",
         "| name | kind | labels | meaning |",

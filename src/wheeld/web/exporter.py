@@ -1,7 +1,7 @@
 """The driver's numbers as Prometheus metrics, collected at a scrape.
 
-Owns the mapping of views to samples. Does not own the names (metrics/names). Invariant: nothing on the hot path counts for
-Prometheus; a scrape reads what the core counts anyway.
+Owns the mapping of views to samples. Does not own the names (metrics/names). Invariant: nothing on the hot path counts
+for Prometheus; a scrape reads what the core counts anyway.
 """
 
 from __future__ import annotations
@@ -100,15 +100,16 @@ class Exporter:
     def _process(self) -> Iterator[Family]:
         sources = self._sources
         handled = _family(names.GRPC_HANDLED)
-        for labels, count in sources.counts.handled.items():
-            handled.add_metric(list(labels), count)
+        for key, count in sources.counts.handled.items():
+            handled.add_metric(list(key), count)
         yield handled
-        for metric, labels, value in (
+        single: tuple[tuple[names.Metric, tuple[str, ...], float], ...] = (
             (names.GRPC_IN_FLIGHT, (), sources.counts.in_flight),
             (names.BUILD_INFO, (sources.version, sources.node), 1),
             (names.START_TIME, (), sources.start_ms / 1000),
             (names.DRAINING, (), int(sources.gate.draining)),
-        ):
+        )
+        for metric, labels, value in single:
             family = _family(metric)
             family.add_metric(list(labels), value)
             yield family

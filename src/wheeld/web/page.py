@@ -6,6 +6,7 @@ Owns the markup. Invariant: every value that somebody else chose is escaped.
 from __future__ import annotations
 
 import datetime
+from collections.abc import Sequence
 from html import escape
 
 from wheeld.core.api import QueueView
@@ -15,20 +16,25 @@ from wheeld.web.exporter import BOUNDS_US, Sources, oldest_age_ms
 REFRESH_SECONDS = 2
 
 _STYLE = """
-:root{--ink:#1c2330;--soft:#5d6b82;--line:#e3e7ee;--page:#f6f7f9;--card:#fff;--accent:#2456d6;--bad:#b42318;--good:#12734a}
-@media(prefers-color-scheme:dark){:root{--ink:#e7ebf3;--soft:#93a1b8;--line:#2a3242;--page:#10141c;--card:#171d28;--accent:#7aa2ff;
---bad:#ff8a7a;--good:#5fd09b}}
+:root{--ink:#1c2330;--soft:#5d6b82;--line:#e3e7ee;--page:#f6f7f9;--card:#fff;
+--accent:#2456d6;--bad:#b42318;--good:#12734a}
+@media(prefers-color-scheme:dark){:root{--ink:#e7ebf3;--soft:#93a1b8;--line:#2a3242;--page:#10141c;
+--card:#171d28;--accent:#7aa2ff;--bad:#ff8a7a;--good:#5fd09b}}
 *{box-sizing:border-box}body{margin:0;background:var(--page);color:var(--ink);font:15px/1.5 system-ui,sans-serif}
-main{max-width:1080px;margin:0 auto;padding:28px 20px 60px}header{display:flex;align-items:baseline;gap:14px;flex-wrap:wrap}
+main{max-width:1080px;margin:0 auto;padding:28px 20px 60px}
+header{display:flex;align-items:baseline;gap:14px;flex-wrap:wrap}
 h1{font-size:26px;margin:0;letter-spacing:-.02em}h2{font-size:15px;margin:34px 0 10px;color:var(--soft);font-weight:600}
 .soft{color:var(--soft)}.pill{border-radius:99px;padding:1px 10px;font-size:13px;border:1px solid currentColor}
 .good{color:var(--good)}.bad{color:var(--bad)}
 .cards{display:grid;grid-template-columns:repeat(auto-fill,minmax(150px,1fr));gap:10px;margin-top:22px}
 .card{background:var(--card);border:1px solid var(--line);border-radius:10px;padding:12px 14px}
-.card b{display:block;font-size:21px;font-variant-numeric:tabular-nums;letter-spacing:-.01em}.card span{color:var(--soft);font-size:13px}
+.card b{display:block;font-size:21px;font-variant-numeric:tabular-nums;letter-spacing:-.01em}
+.card span{color:var(--soft);font-size:13px}
 .wide{overflow-x:auto;background:var(--card);border:1px solid var(--line);border-radius:10px}
-table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}th,td{padding:8px 14px;text-align:right;white-space:nowrap}
-th{color:var(--soft);font-weight:500;font-size:13px}td:first-child,th:first-child{text-align:left}tr+tr td{border-top:1px solid var(--line)}
+table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}
+th,td{padding:8px 14px;text-align:right;white-space:nowrap}
+th{color:var(--soft);font-weight:500;font-size:13px}td:first-child,th:first-child{text-align:left}
+tr+tr td{border-top:1px solid var(--line)}
 code{font:13px ui-monospace,monospace}a{color:var(--accent)}
 """
 
@@ -37,11 +43,13 @@ def render(sources: Sources) -> str:
     """The page as it stands now."""
     now_ms = sources.clock.wall_ms()
     views = sorted(sources.driver.queues(), key=lambda view: view.queue)
-    state = '<span class="pill bad">draining</span>' if sources.gate.draining else '<span class="pill good">serving</span>'
+    state = (
+        '<span class="pill bad">draining</span>' if sources.gate.draining else '<span class="pill good">serving</span>'
+    )
     uptime = _span((now_ms - sources.start_ms) / 1000)
     body = (
-        f"<header><h1>wheeld</h1>{state}<span class=soft>{escape(sources.version)} &middot; node {escape(sources.node)} "
-        f"&middot; up {uptime}</span></header>"
+        f"<header><h1>wheeld</h1>{state}<span class=soft>{escape(sources.version)} &middot; "
+        f"node {escape(sources.node)} &middot; up {uptime}</span></header>"
         f"<div class=cards>{_cards(sources)}</div>"
         f"<h2>Queues</h2><div class=wide>{_queues(views, now_ms)}</div>"
         f"<h2>Fire skew, from the schedule time to the transport</h2><div class=wide>{_skews(views)}</div>"
@@ -50,7 +58,8 @@ def render(sources: Sources) -> str:
         f"{_clock(now_ms)}, refreshed every {REFRESH_SECONDS} s</p>"
     )
     return (
-        f'<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content="width=device-width,initial-scale=1">'
+        "<!doctype html><html lang=en><meta charset=utf-8>"
+        '<meta name=viewport content="width=device-width,initial-scale=1">'
         f'<meta http-equiv=refresh content="{REFRESH_SECONDS}"><title>wheeld: {escape(sources.node)}</title>'
         f"<style>{_STYLE}</style><main>{body}</main></html>"
     )
@@ -71,7 +80,7 @@ def _cards(sources: Sources) -> str:
     return "".join(f"<div class=card><b>{value}</b><span>{name}</span></div>" for value, name in values)
 
 
-def _table(heads: tuple[str, ...], rows: list[tuple[str, ...]], empty: str) -> str:
+def _table(heads: Sequence[str], rows: Sequence[Sequence[str]], empty: str) -> str:
     if not rows:
         return f"<table><tr><td class=soft>{empty}</td></tr></table>"
     head = "".join(f"<th>{name}</th>" for name in heads)
@@ -110,8 +119,8 @@ def _skews(views: list[QueueView]) -> str:
 def _totals(sources: Sources) -> str:
     counters = sources.driver.counters()
     shown = (
-        "submitted", "duplicates", "granted", "acked", "nacked", "failed", "cancelled", "expired", "lease_expirations", "redelivered",
-        "taken_back", "stale_settles", "spilled", "loaded",
+        "submitted", "duplicates", "granted", "acked", "nacked", "failed", "cancelled", "expired", "lease_expirations",
+        "redelivered", "taken_back", "stale_settles", "spilled", "loaded",
     )  # fmt: skip
     rows = [(name.replace("_", " "), _number(getattr(counters, name))) for name in shown]
     return _table(("what", "count"), rows, "")

@@ -1,7 +1,7 @@
 """The HTTP server, on the daemon's own loop.
 
-Owns the listening socket and the routes. Invariants: it takes no signal handlers; /livez answers as long as the loop turns, /readyz only
-while the node serves.
+Owns the listening socket and the routes. Invariants: it takes no signal handlers; /livez answers as long as the loop
+turns, /readyz only while the node serves.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ class WebServer(Service):
         except OSError as error:
             raise StartFailure(
                 f"The HTTP address {self._host}:{self._port} cannot be used: {error.strerror}",
-                "Stop the other process, choose another address with --http-listen HOST:PORT, or say --http-listen off.",
+                "Stop the other process, or choose another address (or `off`) with --http-listen HOST:PORT.",
                 EXIT_PORT_IN_USE,
             ) from None
         self.port = int(listener.getsockname()[1])
