@@ -1,12 +1,14 @@
 """Generates the protobuf and gRPC stubs; `python -m tests.tidy.protogen FOLDER` is `make proto`.
 
-The virtual path maps the proto tree onto the package, so that the stubs import each other without any rewriting while
-the protobuf package stays `wheeld.v1`. Invariant: all stubs below FOLDER/wheeld/wire/pb then come from `proto/` alone.
+Users of the protos import `wheeld/v1/...` (`protoc -Iproto`); Python's stubs live in a package of ours. So they are
+generated from a copy of the tree whose imports name that package; the protobuf package stays `wheeld.v1`. Invariant:
+all stubs below FOLDER/wheeld/wire/pb then come from `proto/` alone.
 """
 
 from __future__ import annotations
 
 import sys
+import tempfile
 from pathlib import Path
 
 from tests.tidy.project import ROOT, run_module
@@ -35,7 +37,14 @@ def generate(folder: Path) -> None:
         (folder / PACKAGE / stale).unlink()
     folder.mkdir(parents=True, exist_ok=True)
     outputs = [f"--{kind}_out={folder}" for kind in ("python", "pyi", "grpc_python")]
-    done = run_module("grpc_tools.protoc", f"-I{PACKAGE}=proto/wheeld", *outputs, *protos)
+    with tempfile.TemporaryDirectory() as copy:
+        sources = []
+        for path in protos:
+            source = Path(copy) / PACKAGE / Path(path).relative_to("proto/wheeld")
+            source.parent.mkdir(parents=True, exist_ok=True)
+            source.write_text((ROOT / path).read_text().replace('import "wheeld/', f'import "{PACKAGE}/'))
+            sources.append(str(source))
+        done = run_module("grpc_tools.protoc", f"-I{copy}", *outputs, *sources)
     assert done.returncode == 0, done.stdout
     for package in (folder / PACKAGE, *sorted({(folder / PACKAGE / name).parent for name in stubs(folder)})):
         if not (package / "__init__.py").exists():

@@ -9,12 +9,12 @@ Submit results (core -> codec): per item SUBMIT_RESULT {u8 code, u8 field, u8 fl
 job id}; 24 bytes.
 
 Settle batch (codec -> core):  u32 count, u32 0, then per item SETTLE_HEAD {u8 op, u8 flags (1: do not retry), u16
-error_len, u32 result_len,
-    u32 retry_delay_ms (NO_DELAY: by policy), u32 extend_ms (renew: 0 = the lease's own), u64 fencing, 16 B job id,
-    u64 receive_us (when
-    the worker got the lease, wall clock us, 0: not said)} + error + result.
-Settle results (core -> codec): per item SETTLE_RESULT {u8 op, u8 code, u8 flags (1: repeated), u8 state after, u32 0,
-u64 lease_expire_ms}; 16 bytes.
+error_len, u32 result_len, u32 retry_delay_ms (NO_DELAY: by policy), u32 extend_ms (renew: 0 = the lease's own), u64
+fencing, 16 B job id, u64 receive_us (when the worker got the lease, wall clock us, 0: not said)} + error + result. An
+item that the codec refused has flag 2, id and fencing of zeros, `code | field << 8` in extend_ms and the token as it
+came in `error`: the core finds no lease for it, and the codec answers with its own code. Settle results (core ->
+codec): per item SETTLE_RESULT {u8 op, u8 code, u8 flags (1: repeated), u8 state after, u32 0, u64 lease_expire_ms}; 16
+bytes.
 
 Lease frame (core -> codec):  per lease GRANT_HEAD {u32 length of all that follows, 16 B id, u64 fencing, u64 due_ms,
 u64 expire_ms (lease,
