@@ -1,4 +1,5 @@
-/* The journal's group frame: one 64-byte header, the payload, zeroes up to a multiple of 512 bytes (docs/storage/journal.md).
+/* The journal's group frame: one 64-byte header, the payload, zeroes up to a multiple of WH_FRAME_ALIGN bytes
+ * (docs/storage/journal.md).
  *
  * Owns nothing: every function reads or writes the caller's memory. The invariant: a group is taken for good only when its
  * magic, length, checksum, version, store, number and predecessor are all what the cursor expects.
@@ -12,7 +13,9 @@
 #define WH_FRAME_MAGIC 0x50524757u /* "WGRP" */
 #define WH_FRAME_VERSION 1u
 #define WH_FRAME_HEADER_BYTES 64u
-#define WH_FRAME_ALIGN 512u
+/* What disks and page caches lose or tear as one. No such unit holds bytes of two groups, so no write touches a durable group
+ * and no lost unit hides two of them. */
+#define WH_FRAME_ALIGN 4096u
 #define WH_FRAME_UUID_BYTES 16u
 
 /* Why the bytes at an offset are not the expected group. */
@@ -65,7 +68,7 @@ enum wh_frame_status wh_frame_next(const uint8_t *data, uint64_t size, wh_frame_
 /* Step over good groups until the first that is not; returns why it is not. */
 enum wh_frame_status wh_frame_scan(const uint8_t *data, uint64_t size, wh_frame_cursor *cursor, wh_frame *frame);
 
-/* Find at a multiple of 512 from `offset` on a whole group of this store with a number above `number`; returns its offset, or
+/* Find in steps of WH_FRAME_ALIGN from `offset` on a whole group of this store with a number above `number`; returns its offset, or
  * UINT64_MAX. */
 uint64_t wh_frame_find_later(const uint8_t *data, uint64_t size, uint64_t offset, uint64_t number, const uint8_t *store,
                              wh_frame *frame);

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 
 from tests.unit.journal.box import STORE, Box, CrashingFiles, PowerCutError, read_groups
 from wheeld.journal.errors import JournalFailedError
+from wheeld.journal.format import BLOCK_BYTES, group_bytes_max
 from wheeld.journal.verify import verify_journal
 
-SEGMENT_BYTES = 8192
+SEGMENT_BYTES = 8 * BLOCK_BYTES
 
 
 @settings(max_examples=60)
@@ -82,7 +83,7 @@ class History:
             self.released = max(self.released, up_to)
             return
         number = self.durable + 1
-        size = self.chance.choice([0, 1, 447, 448, 449, 1000, 3000, SEGMENT_BYTES - 512 - 64])
+        size = self.chance.choice([0, 1, 4031, 4032, 4033, 9000, 15000, group_bytes_max(SEGMENT_BYTES)])
         # Part of the payload repeats, so that leftovers of an earlier try of the same number can look like the new try.
         payload = bytes([number % 251]) * (size // 2) + self.chance.randbytes(size - size // 2)
         self.written[number] = payload

@@ -1,4 +1,4 @@
-"""The layout of segment files: names, the 512-byte header, and where groups may stand (docs/storage/journal.md).
+"""The layout of segment files: names, the header block, and where groups may stand (docs/storage/journal.md).
 
 Owns no file. The group frame itself is native (`_journal`). Invariant: whoever changes a layout raises its version,
 keeps the reader of the old one, and adds golden bytes to tests/data.
@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from wheeld.journal import _journal
+from wheeld.model import limits
 
 SEGMENT_MAGIC: Final = 0x47534A57  # "WJSG"
 SEGMENT_VERSION: Final = 1
-SEGMENT_HEADER_BYTES: Final = 512
-BLOCK_BYTES: Final = _journal.ALIGN
+BLOCK_BYTES: Final = limits.JOURNAL_BLOCK_BYTES
+SEGMENT_HEADER_BYTES: Final = BLOCK_BYTES
 FIRST_GROUP_OFFSET: Final = SEGMENT_HEADER_BYTES
 STORE_UUID_BYTES: Final = 16
 
@@ -47,7 +48,7 @@ class SegmentHeader(NamedTuple):
     segment_bytes: int
 
     def encode(self) -> bytes:
-        """The 512 bytes at the start of the file."""
+        """The block at the start of the file."""
         bare = _HEADER.pack(
             SEGMENT_MAGIC, SEGMENT_VERSION, 0, 0, 0, self.number, self.first_group, self.previous_crc, 0,
             self.segment_bytes, self.store_uuid,
@@ -60,7 +61,7 @@ class HeaderVersionError(ValueError):
 
 
 def decode_header(data: bytes) -> SegmentHeader | None:
-    """The header in the first 512 bytes of a segment, or None when there is no whole one."""
+    """The header in the first block of a segment, or None when there is no whole one."""
     if len(data) < SEGMENT_HEADER_BYTES:
         return None
     data = data[:SEGMENT_HEADER_BYTES]
@@ -94,3 +95,7 @@ def segment_paths(directory: Path) -> list[tuple[int, Path]]:
 def group_bytes_max(segment_bytes: int) -> int:
     """The largest payload that a segment of this size can hold."""
     return segment_bytes - SEGMENT_HEADER_BYTES - int(_journal.HEADER_BYTES)
+
+
+assert BLOCK_BYTES == _journal.ALIGN, "the extension was built with another alignment"
+assert group_bytes_max(limits.SEGMENT_BYTES) == limits.GROUP_BYTES_HARD

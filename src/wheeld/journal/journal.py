@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
 
 from wheeld.journal.errors import JournalBacklogError, JournalClosedError, JournalError
 from wheeld.journal.files import FileOps, SystemFiles
@@ -18,8 +17,6 @@ from wheeld.journal.mend import open_tail
 from wheeld.journal.recovery import scan_journal
 from wheeld.journal.writer import Append, Close, Hooks, Release, Writer
 from wheeld.model import limits
-
-QUEUED_BYTES_MAX: Final = 2 * limits.GROUP_BYTES_HARD
 
 
 def _ignore(_: bool) -> None:
@@ -112,7 +109,7 @@ class Journal:
             raise ValueError(
                 f"a group of {len(payload)} bytes does not fit a segment (at most {self._payload_bytes_max})"
             )
-        if self.queued_bytes + len(payload) > QUEUED_BYTES_MAX:
+        if self.queued_bytes + len(payload) > limits.JOURNAL_QUEUED_BYTES_MAX:
             raise JournalBacklogError(f"{self.queued_bytes} bytes wait for the journal already")
         self._last_appended = number
         self._given_bytes += len(payload)

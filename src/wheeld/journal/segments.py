@@ -15,10 +15,10 @@ from typing import Final, NamedTuple
 
 from wheeld.journal.files import FileOps
 from wheeld.journal.format import SegmentHeader, segment_name
+from wheeld.model import limits
 
 SCRATCH_NAME: Final = "segment.new"
 SLICE_BYTES: Final = 256 * 1024
-READY_SEGMENTS_MAX: Final = 4
 NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 ZEROES: Final = bytes(SLICE_BYTES)
 
@@ -115,7 +115,7 @@ class Segments:
         """Recycle or remove the segments whose groups are all at most `up_to_group`; the current one always stays."""
         while len(self.used) > 1 and self.used[1].first_group <= up_to_group + 1:
             segment = self.used.popleft()
-            if segment.size == self._segment_bytes and len(self.ready) < READY_SEGMENTS_MAX:
+            if segment.size == self._segment_bytes and len(self.ready) < limits.READY_SEGMENTS_MAX:
                 self._add_ready(segment.path, segment.size)
             else:
                 self._ops.unlink(segment.path)

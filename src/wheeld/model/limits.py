@@ -82,8 +82,16 @@ PAGE_SIZE_MAX: Final = 1000
 # Journal
 GROUP_BYTES_SOFT: Final = 512 * KIB
 """The driver takes a group once it holds this much; one batch is never split, so a group may be larger."""
-GROUP_BYTES_HARD: Final = 64 * MIB
 SEGMENT_BYTES: Final = 64 * MIB
+JOURNAL_BLOCK_BYTES: Final = 4 * KIB
+"""Segment headers and groups begin at multiples of this: what a disk or a page cache loses as one."""
+JOURNAL_GROUP_HEADER_BYTES: Final = 64
+GROUP_BYTES_HARD: Final = SEGMENT_BYTES - JOURNAL_BLOCK_BYTES - JOURNAL_GROUP_HEADER_BYTES
+"""The largest payload of a group: what a segment holds behind its header block."""
+JOURNAL_QUEUED_BYTES_MAX: Final = 2 * GROUP_BYTES_HARD
+"""Groups appended and not yet durable; past this the caller must hold its groups back."""
+READY_SEGMENTS_MAX: Final = 4
+"""Released segments kept for reuse; more of them are removed."""
 STAGED_BYTES_MAX: Final = 2 * MIB
 """Submits wait at the door while this much is decided and not yet taken into a group."""
 
@@ -108,7 +116,8 @@ EXPIRIES_PER_TICK_MAX: Final = 65_536
 assert LEASE_MS_MIN <= LEASE_MS_DEFAULT <= LEASE_MS_MAX < 1 << 32
 assert PAYLOAD_BYTES_MAX + 8 * KIB < FRAME_BYTES_MAX <= MESSAGE_BYTES_MAX
 assert QUEUE_PATH_BYTES_MAX <= 255 and TYPE_BYTES_MAX <= 255 and KEY_BYTES_MAX <= 255 and TRACE_BYTES_MAX <= 255
-assert MESSAGE_BYTES_MAX < GROUP_BYTES_HARD <= SEGMENT_BYTES
+assert MESSAGE_BYTES_MAX < GROUP_BYTES_HARD < SEGMENT_BYTES
+assert SEGMENT_BYTES % JOURNAL_BLOCK_BYTES == 0
 assert RETAINED_BYTES_SUBMIT_MAX < RETAINED_BYTES_GRANT_MAX
 assert LEAD_MS_MIN < LEAD_MS_MAX < LEASE_MS_MIN
 assert SETTLES_MAX < STREAM_JOBS_MAX

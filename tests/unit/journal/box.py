@@ -13,17 +13,19 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from wheeld.journal.files import SystemFiles
+from wheeld.journal.format import BLOCK_BYTES
 from wheeld.journal.journal import Journal
 from wheeld.journal.reader import JournalReader
 
 STORE = bytes(range(16))
 SECTOR = 512
+SEGMENT_BYTES = 16 * BLOCK_BYTES
 
 
 class Box:
     """An open journal whose hooks feed a queue."""
 
-    def __init__(self, directory: Path, *, segment_bytes: int = 8192, ops: SystemFiles | None = None) -> None:
+    def __init__(self, directory: Path, *, segment_bytes: int = SEGMENT_BYTES, ops: SystemFiles | None = None) -> None:
         self.events: queue.SimpleQueue[int | BaseException] = queue.SimpleQueue()
         self.space: queue.SimpleQueue[bool] = queue.SimpleQueue()
         self.directory = directory
@@ -61,7 +63,7 @@ def read_groups(directory: Path, up_to: int, after: int = 0) -> dict[int, bytes]
         return {group.number: bytes(group.payload) for group in reader.read(up_to)}
 
 
-def build(directory: Path, payloads: Sequence[bytes], segment_bytes: int = 65536) -> Path:
+def build(directory: Path, payloads: Sequence[bytes], segment_bytes: int = SEGMENT_BYTES) -> Path:
     """A closed journal with these groups; returns its only or last begun segment."""
     box = Box(directory, segment_bytes=segment_bytes)
     for payload in payloads:

@@ -9,6 +9,7 @@ import pytest
 
 from wheeld.journal import _journal
 from wheeld.journal.format import (
+    BLOCK_BYTES,
     HeaderVersionError,
     SegmentHeader,
     decode_header,
@@ -60,23 +61,23 @@ def test_golden_bytes_of_a_group() -> None:
 
 def test_golden_bytes_of_a_segment_header() -> None:
     data = SegmentHeader(STORE, 3, 900, 0x0A0B0C0D, 64 * 2**20).encode()
-    assert len(data) == 512
+    assert len(data) == 4096
     assert data[:64].hex() == (
         "574a5347" "0100" "0000" + data[8:12].hex() + "00000000" "0300000000000000" "8403000000000000"
         "0d0c0b0a" "00000000" "0000000400000000" "000102030405060708090a0b0c0d0e0f"
     )  # fmt: skip
-    assert data[64:] == bytes(448)
-    assert int.from_bytes(data[8:12], "little") == 0xF0EA0730
+    assert data[64:] == bytes(4032)
+    assert int.from_bytes(data[8:12], "little") == 0xF615EF3A
     assert decode_header(data) == SegmentHeader(STORE, 3, 900, 0x0A0B0C0D, 64 * 2**20)
 
 
 def test_a_segment_header_with_any_bit_flipped_is_none() -> None:
     data = SegmentHeader(STORE, 3, 900, 5, 8192).encode()
-    for bit in range(len(data) * 8):
+    for bit in [*range(64 * 8), *range(64 * 8, len(data) * 8, 61)]:
         flipped = bytearray(data)
         flipped[bit // 8] ^= 1 << bit % 8
         assert decode_header(bytes(flipped)) is None
-    assert decode_header(data[:511]) is None
+    assert decode_header(data[:-1]) is None
 
 
 def test_a_newer_segment_header_is_told_from_a_damaged_one() -> None:
@@ -92,8 +93,9 @@ def test_names_and_sizes() -> None:
     assert segment_number(segment_name(42)) == 42
     for name in ("segment.new", "segment-42.journal", segment_name(1) + ".old", "lock"):
         assert segment_number(name) is None
-    assert [_journal.frame_size(length) for length in (0, 448, 449)] == [512, 512, 1024]
-    assert _journal.frame_size(group_bytes_max(8192)) == 8192 - 512
+    assert [_journal.frame_size(length) for length in (0, 4032, 4033)] == [4096, 4096, 8192]
+    assert _journal.frame_size(group_bytes_max(65536)) == 65536 - BLOCK_BYTES
+    assert _journal.ALIGN == BLOCK_BYTES == 4096
 
 
 @pytest.mark.parametrize("call_bytes_max", [1, 7, 100, 511])

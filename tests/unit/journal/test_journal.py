@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.journal.box import STORE, Box, FaultyFiles, read_groups
+from tests.unit.journal.box import SEGMENT_BYTES, STORE, Box, FaultyFiles, read_groups
 from wheeld.journal import journal as journal_module
 from wheeld.journal.errors import (
     JournalBacklogError,
@@ -21,7 +21,9 @@ from wheeld.journal.errors import (
     JournalGapError,
 )
 from wheeld.journal.files import SystemFiles
+from wheeld.journal.format import BLOCK_BYTES, FIRST_GROUP_OFFSET, group_bytes_max
 from wheeld.journal.reader import JournalReader
+from wheeld.model import limits
 
 
 def wait_until_ready(box: Box) -> None:
@@ -66,16 +68,16 @@ def test_misuse_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     with pytest.raises(ValueError, match="cannot follow"):
         box.journal.append(2, b"", 1)
     with pytest.raises(ValueError, match="does not fit"):
-        box.journal.append(1, bytes(8192 - 512 - 64 + 1), 1)
+        box.journal.append(1, bytes(group_bytes_max(SEGMENT_BYTES) + 1), 1)
     with pytest.raises(ValueError, match="not durable"):
         box.journal.release(1)
-    monkeypatch.setattr(journal_module, "QUEUED_BYTES_MAX", 99)
+    monkeypatch.setattr(limits, "JOURNAL_QUEUED_BYTES_MAX", 99)
     with pytest.raises(JournalBacklogError):
         box.journal.append(1, bytes(100), 1)
-    box.write(bytes(8192 - 512 - 64)[:99])
+    box.write(bytes(99))
     box.close()
-    with pytest.raises(ValueError, match="multiple of 512"):
-        Box(tmp_path / "journal", segment_bytes=8000)
+    with pytest.raises(ValueError, match="multiple of 4096"):
+        Box(tmp_path / "journal", segment_bytes=SEGMENT_BYTES - 512)
 
 
 def test_released_segments_are_recycled_and_files_stay_few(tmp_path: Path) -> None:
@@ -83,7 +85,7 @@ def test_released_segments_are_recycled_and_files_stay_few(tmp_path: Path) -> No
     inodes = set()
     for _ in range(200):
         box.journal.release(max(0, box.journal.last_group - 3))
-        box.write(os.urandom(3000))  # behind the release, so that no file is renamed while the files are looked at
+        box.write(os.urandom(25_000))  # behind the release, so that no file is renamed while the files are looked at
         inodes |= {path.stat().st_ino for path in (tmp_path / "journal").glob("segment-*.journal")}
     assert box.journal.segments <= 7
     assert len(inodes) <= 8, "segments must be recycled rather than made"
@@ -96,7 +98,7 @@ def test_released_segments_are_recycled_and_files_stay_few(tmp_path: Path) -> No
 def test_many_segments_released_at_once_are_removed(tmp_path: Path) -> None:
     box = Box(tmp_path / "journal")
     for _ in range(40):
-        box.write(bytes(3000))
+        box.write(bytes(25_000))
     assert box.journal.segments >= 20
     box.journal.release(40)
     box.write(b"")
@@ -109,13 +111,15 @@ def test_a_reader_follows_through_recycled_segments(tmp_path: Path) -> None:
     reader = JournalReader(tmp_path / "journal", STORE)
     kept = []
     for number in range(1, 120):
-        box.write(b"%d" % number * (number % 900))
+        box.write(b"%d" % number * (number * 77 % 9000))
         if number % 7 == 0:
             kept += list(reader.read(number))
             assert reader.position == number
             box.journal.release(number)
     kept += list(reader.read(119))
-    assert [bytes(group.payload) for group in kept] == [b"%d" % number * (number % 900) for number in range(1, 120)]
+    assert [bytes(group.payload) for group in kept] == [
+        b"%d" % number * (number * 77 % 9000) for number in range(1, 120)
+    ]
     assert list(reader.read(119)) == []
     with pytest.raises(JournalGapError, match="does not hold group 1 any more"):
         read_groups(tmp_path / "journal", 119)
@@ -125,7 +129,7 @@ def test_a_reader_follows_through_recycled_segments(tmp_path: Path) -> None:
 
 def test_a_reader_takes_groups_larger_than_its_window(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("wheeld.journal.reader.WINDOW_BYTES", 1024)
-    payloads = [os.urandom(size) for size in (10, 5000, 959, 960, 961, 7616, 0)]
+    payloads = [os.urandom(size) for size in (10, 5000, 959, 960, 961, 60_000, 0)]
     box = Box(tmp_path / "journal")
     for payload in payloads:
         box.write(payload)
@@ -134,7 +138,7 @@ def test_a_reader_takes_groups_larger_than_its_window(tmp_path: Path, monkeypatc
 
 
 def test_a_reader_in_another_process_follows_the_writer(tmp_path: Path) -> None:
-    box = Box(tmp_path / "journal", segment_bytes=65536)
+    box = Box(tmp_path / "journal", segment_bytes=8 * SEGMENT_BYTES)
     program = (
         "import sys\nfrom pathlib import Path\nfrom wheeld.journal._journal import crc32c\n"
         "from wheeld.journal.reader import JournalReader\n"
@@ -148,7 +152,7 @@ def test_a_reader_in_another_process_follows_the_writer(tmp_path: Path) -> None:
     assert child.stdout is not None
     crc = 0
     for number in range(1, 61):
-        payload = os.urandom(number * 150)
+        payload = os.urandom(number * 1200)
         crc = journal_module_crc(payload, crc)
         box.write(payload)
         if number % 3 == 0:
@@ -177,7 +181,7 @@ def test_a_reader_refuses_damage_and_positions_that_do_not_exist(tmp_path: Path)
         read_groups(tmp_path / "journal", 10, after=9)
     path = tmp_path / "journal" / "segment-0000000000000001.journal"
     data = bytearray(path.read_bytes())
-    data[512 + 512 + 70] ^= 1
+    data[FIRST_GROUP_OFFSET + BLOCK_BYTES + 70] ^= 1
     path.write_bytes(data)
     with pytest.raises(JournalCorruptError, match="expected group 2, found a group with a wrong checksum"):
         read_groups(tmp_path / "journal", 3)
@@ -222,7 +226,7 @@ def test_a_hook_that_raises_ends_the_journal(tmp_path: Path) -> None:
         raise RuntimeError("the loop is closed")
 
     journal = journal_module.Journal.open(
-        tmp_path / "journal", STORE, segment_bytes=8192, on_durable=refuse, on_failure=failures.append
+        tmp_path / "journal", STORE, segment_bytes=SEGMENT_BYTES, on_durable=refuse, on_failure=failures.append
     )
     journal.append(1, b"", 1)
     journal.close()
@@ -238,13 +242,13 @@ def test_a_full_disk_is_told_a_segment_ahead_and_releases_let_groups_go_on(
     box = Box(tmp_path / "journal", ops=files)
     wait_until_ready(box)
     files.allocate_full = True
-    fitting = 15  # blocks of 512 in a segment of 8192, its header apart
+    fitting = SEGMENT_BYTES // BLOCK_BYTES - 1  # groups of one block in a segment, its header apart
     for _ in range(fitting + 1):
-        box.write(bytes(448))
+        box.write(bytes(4000))
     assert box.space.get(timeout=10) is True, "told when the second segment was begun, not when it is full"
     assert box.journal.free_space_low
     for _ in range(fitting - 1):
-        box.write(bytes(448))
+        box.write(bytes(4000))
     last = box.journal.last_group
     box.journal.append(last + 1, b"waits", 1)
     while not box.journal.stalled:
@@ -265,7 +269,7 @@ def test_groups_go_on_by_themselves_once_the_disk_has_space(tmp_path: Path, monk
     wait_until_ready(box)
     files.allocate_full = True
     for _ in range(2):
-        box.write(bytes(8192 - 512 - 64))
+        box.write(bytes(group_bytes_max(SEGMENT_BYTES)))
     box.journal.append(3, b"waits", 1)
     while not box.journal.stalled:
         os.sched_yield()
@@ -291,7 +295,7 @@ def test_closing_while_groups_wait_for_space_says_that_they_are_lost(tmp_path: P
     wait_until_ready(box)
     files.allocate_full = True
     for _ in range(2):
-        box.write(bytes(8192 - 512 - 64))
+        box.write(bytes(group_bytes_max(SEGMENT_BYTES)))
     box.journal.append(3, b"waits", 1)
     box.close()
     with pytest.raises(JournalFailedError, match="waited for disk space"):
@@ -304,8 +308,8 @@ def test_the_kernel_cutting_a_write_short_is_a_failure(tmp_path: Path) -> None:
     program = (
         "import sys\nfrom pathlib import Path\nfrom tests.unit.journal.box import Box\nimport resource\n"
         f"box = Box(Path({str(tmp_path / 'journal')!r}))\nbox.write(b'good')\n"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (2048, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))\n"
-        "try:\n    box.write(b'x' * 2000)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))\n"
+        "try:\n    box.write(b'x' * 10_000)\n"
         "except Exception as error:\n    print(type(error).__name__, error)\nbox.close()\n"
     )
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[1] == resource.RLIM_INFINITY

@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import errno
+import os
 import random
 import shutil
 from pathlib import Path
 
 import pytest
 
-from tests.unit.journal.box import STORE, Box, FaultyFiles, build, read_groups
+from tests.unit.journal.box import SEGMENT_BYTES, STORE, Box, FaultyFiles, build, read_groups
 from wheeld.journal import _journal
 from wheeld.journal.errors import JournalCorruptError, JournalForeignError
+from wheeld.journal.format import BLOCK_BYTES, FIRST_GROUP_OFFSET, SEGMENT_HEADER_BYTES, SegmentHeader
 from wheeld.journal.recovery import Scan, scan_journal
 from wheeld.journal.verify import verify_journal
 
-SEGMENT_BYTES = 65536
-GROUP_BYTES = 8192  # on disk; larger than a page, so that no page holds all of a group
+GROUP_BYTES = 2 * BLOCK_BYTES  # on disk; larger than a page, so that no page holds all of a group
 PAYLOADS = [random.Random(number).randbytes(GROUP_BYTES - 64) for number in range(1, 6)]
 
 
 def offset_of(number: int) -> int:
-    return 512 + (number - 1) * GROUP_BYTES
+    return FIRST_GROUP_OFFSET + (number - 1) * GROUP_BYTES
 
 
 @pytest.fixture
@@ -32,6 +33,17 @@ def segment(tmp_path: Path) -> Path:
 def scan_with(segment: Path, data: bytes | bytearray) -> Scan:
     segment.write_bytes(data)
     return scan_journal(segment.parent, STORE)
+
+
+def scan_flipped(segment: Path, bit: int) -> Scan:
+    """Scan with one bit of the segment flipped, then flip it back."""
+    with segment.open("r+b", buffering=0) as file:
+        good = os.pread(file.fileno(), 1, bit // 8)
+        os.pwrite(file.fileno(), bytes([good[0] ^ 1 << bit % 8]), bit // 8)
+        try:
+            return scan_journal(segment.parent, STORE)
+        finally:
+            os.pwrite(file.fileno(), good, bit // 8)
 
 
 def continues_with(segment: Path, last: int) -> None:
@@ -53,8 +65,9 @@ def continues_with(segment: Path, last: int) -> None:
 def test_the_file_cut_at_every_byte_of_the_last_group(segment: Path) -> None:
     whole = segment.read_bytes()
     start = offset_of(5)
-    for cut in range(start, start + GROUP_BYTES):
-        scan = scan_with(segment, whole[:cut])
+    for cut in reversed(range(start, start + GROUP_BYTES)):
+        os.truncate(segment, cut)
+        scan = scan_journal(segment.parent, STORE)
         assert (scan.last_group, scan.tail_offset) == (4, start), cut
     assert scan_with(segment, whole[: start + GROUP_BYTES]).last_group == 5
 
@@ -72,11 +85,9 @@ def test_a_lost_page(segment: Path, page_bytes: int, stale: bool) -> None:
     whole = segment.read_bytes()
     # What a recycled segment held before: whole groups of this store with lower numbers.
     header, _ = _journal.encode_header(PAYLOADS[0], 1, 0, 1, STORE)
-    before = bytes(512) + (header + PAYLOADS[0]) * 5
+    before = bytes(FIRST_GROUP_OFFSET) + (header + PAYLOADS[0]) * 5
     for start in range(0, offset_of(6), page_bytes):
-        end = min(start + page_bytes, offset_of(6))
-        if start <= offset_of(5) < end and start < offset_of(5):
-            continue  # the end of group 4 and the head of group 5: nothing is left to tell that group 4 was whole
+        end = start + page_bytes
         lost = bytearray(whole)
         lost[start:end] = before[start:end] if stale else bytes(end - start)
         damaged = next((at for at in range(start, end) if lost[at] != whole[at]), None)
@@ -87,30 +98,81 @@ def test_a_lost_page(segment: Path, page_bytes: int, stale: bool) -> None:
             continue
         with pytest.raises(JournalCorruptError) as caught:
             scan_with(segment, lost)
-        if damaged >= 512:
-            assert caught.value.expected_group == (damaged - 512) // GROUP_BYTES + 1
+        if damaged >= FIRST_GROUP_OFFSET:
+            assert caught.value.expected_group == (damaged - FIRST_GROUP_OFFSET) // GROUP_BYTES + 1
             assert caught.value.offset == offset_of(caught.value.expected_group)
 
 
+def blocks_of(data: bytes, what: str, chance: random.Random) -> list[bytes]:
+    """For each block of a segment, what stands there when the write of it was lost."""
+    if what == "zero":
+        return [bytes(BLOCK_BYTES)] * (len(data) // BLOCK_BYTES)
+    if what == "torn":  # one half of the block arrived
+        return [
+            data[at : at + 2048] + bytes(2048) if chance.random() < 0.5 else bytes(2048) + data[at + 2048 : at + 4096]
+            for at in range(0, len(data), BLOCK_BYTES)
+        ]
+    # Stale: the same place of a recycled segment, where every block begins a whole group of a lower number.
+    payload = chance.randbytes(BLOCK_BYTES - 64)
+    old = SegmentHeader(STORE, 1, 1, 0, len(data)).encode()
+    for number in range(1, len(data) // BLOCK_BYTES):
+        old += _journal.encode_header(payload, number, 0, 1, STORE)[0] + payload
+    return [old[at : at + BLOCK_BYTES] for at in range(0, len(old), BLOCK_BYTES)]
+
+
+@pytest.mark.parametrize("what", ["zero", "torn", "stale"])
+def test_no_lost_block_before_the_last_group_passes_for_a_torn_tail(
+    tmp_path: Path, rng: random.Random, what: str
+) -> None:
+    """Groups of one to four blocks, some of them filled to the last byte; every block of several segments."""
+    first = build(tmp_path / "journal", [rng.randbytes(BLOCK_BYTES - 64)] * 20)  # two segments to be recycled
+    box = Box(first.parent)
+    box.journal.release(20)
+    starts: dict[int, tuple[Path, int]] = {}
+    for number in range(21, 45):
+        full = rng.randint(1, 4) * BLOCK_BYTES - 64
+        box.write(rng.randbytes(full - rng.choice([0, 1, 2000, 4031])))
+        starts[number] = (box.journal._writer._segments.current.path, box.journal._writer._offset)
+    box.close()
+    begun = scan_journal(first.parent, STORE).begun
+    assert len(begun) >= 4
+    last_path, last_end = starts[44]
+    border_path, border = starts[43]
+    last_start = border if border_path == last_path else FIRST_GROUP_OFFSET
+    ends = {path: max(end for at, end in starts.values() if at == path) for path, _ in starts.values()}
+    checked = 0
+    for path in [found.path for found in begun if found.path in ends]:
+        whole = path.read_bytes()
+        for index, lost in enumerate(blocks_of(whole[: ends[path]], what, rng)):
+            at = index * BLOCK_BYTES
+            if lost == whole[at : at + BLOCK_BYTES]:
+                continue  # the half that was lost held padding
+            path.write_bytes(whole[:at] + lost + whole[at + BLOCK_BYTES :])
+            if path == last_path and (at >= last_start or (at == 0 and last_start == FIRST_GROUP_OFFSET)):
+                assert scan_journal(first.parent, STORE).last_group == (43 if at else 44), at
+            else:
+                with pytest.raises(JournalCorruptError):
+                    scan_journal(first.parent, STORE)
+                checked += 1
+        path.write_bytes(whole)
+    assert checked > 20
+    assert scan_journal(first.parent, STORE).last_group == 44
+    assert last_end == ends[last_path]
+
+
 def test_a_flipped_bit_before_the_last_group_is_damage(segment: Path, rng: random.Random) -> None:
-    whole = segment.read_bytes()
     headers = [offset_of(number) * 8 + bit for number in (1, 3, 4) for bit in range(64 * 8)]
-    payloads = [rng.randrange(512 * 8, offset_of(5) * 8) for _ in range(300)]
+    payloads = [rng.randrange(FIRST_GROUP_OFFSET * 8, offset_of(5) * 8) for _ in range(300)]
     for bit in headers + payloads:
-        flipped = bytearray(whole)
-        flipped[bit // 8] ^= 1 << bit % 8
         with pytest.raises(JournalCorruptError) as caught:
-            scan_with(segment, flipped)
-        assert caught.value.expected_group == (bit // 8 - 512) // GROUP_BYTES + 1
+            scan_flipped(segment, bit)
+        assert caught.value.expected_group == (bit // 8 - FIRST_GROUP_OFFSET) // GROUP_BYTES + 1
 
 
 def test_a_flipped_bit_in_the_last_group_is_a_torn_tail(segment: Path, rng: random.Random) -> None:
-    whole = segment.read_bytes()
     start = offset_of(5) * 8
     for bit in [*range(start, start + 64 * 8), *(start + rng.randrange(GROUP_BYTES * 8) for _ in range(300))]:
-        flipped = bytearray(whole)
-        flipped[bit // 8] ^= 1 << bit % 8
-        assert scan_with(segment, flipped).last_group == 4
+        assert scan_flipped(segment, bit).last_group == 4
 
 
 def test_the_error_says_where_what_and_what_to_do(segment: Path) -> None:
@@ -164,12 +226,12 @@ def test_a_whole_group_of_a_newer_version_refuses_to_start(segment: Path) -> Non
 def test_a_start_makes_durable_what_may_stand_in_the_page_cache_only(segment: Path) -> None:
     """A process killed between write and sync leaves a whole group that the next power cut would take away."""
     data = bytearray(segment.read_bytes())
-    data[offset_of(6) : offset_of(6) + 512] = b"t" * 512
+    data[offset_of(6) : offset_of(6) + BLOCK_BYTES] = b"t" * BLOCK_BYTES
     segment.write_bytes(data)
     files = FaultyFiles()
     Box(segment.parent, segment_bytes=SEGMENT_BYTES, ops=files).close()
-    assert (0, bytes(data[:512])) in files.written
-    assert (offset_of(5), bytes(data[offset_of(5) : offset_of(6)]) + bytes(512)) in files.written
+    assert (0, bytes(data[:SEGMENT_HEADER_BYTES])) in files.written
+    assert (offset_of(5), bytes(data[offset_of(5) : offset_of(6)]) + bytes(BLOCK_BYTES)) in files.written
     files.write_errors = [errno.EIO]
     with pytest.raises(OSError, match="Input/output error"):
         Box(segment.parent, segment_bytes=SEGMENT_BYTES, ops=files)
@@ -180,12 +242,19 @@ def test_the_journal_of_another_store_is_refused(segment: Path) -> None:
         scan_journal(segment.parent, bytes(16))
 
 
+def lose_header(path: Path) -> None:
+    path.write_bytes(bytes(SEGMENT_HEADER_BYTES) + path.read_bytes()[SEGMENT_HEADER_BYTES:])
+
+
+LENGTH = 4 * BLOCK_BYTES - 64  # payload bytes of a group of four blocks
+
+
 class TestSeveralSegments:
-    """Damage that shows only between segments. Each segment of 8192 bytes holds three groups of 2048."""
+    """Damage that shows only between segments. Each segment holds three groups."""
 
     @pytest.fixture
     def journal(self, tmp_path: Path) -> Path:
-        build(tmp_path / "journal", [bytes([number]) * 1984 for number in range(1, 9)], 8192)
+        build(tmp_path / "journal", [bytes([number]) * LENGTH for number in range(1, 9)])
         return tmp_path / "journal"
 
     def paths(self, journal: Path) -> list[Path]:
@@ -204,7 +273,7 @@ class TestSeveralSegments:
     def test_the_end_of_a_middle_segment_is_no_tail(self, journal: Path) -> None:
         path = self.paths(journal)[1]
         data = bytearray(path.read_bytes())
-        data[512 + 2 * 2048 + 100] ^= 1
+        data[FIRST_GROUP_OFFSET + 2 * 4 * BLOCK_BYTES + 100] ^= 1
         path.write_bytes(data)
         with pytest.raises(JournalCorruptError, match="begins with group 7") as caught:
             scan_journal(journal, STORE)
@@ -212,13 +281,13 @@ class TestSeveralSegments:
 
     def test_a_lost_header_before_more_than_one_group_is_damage(self, journal: Path) -> None:
         path = self.paths(journal)[2]
-        path.write_bytes(bytes(512) + path.read_bytes()[512:])
+        lose_header(path)
         with pytest.raises(JournalCorruptError, match="no whole segment header before group 8"):
             scan_journal(journal, STORE)
 
     def test_a_lost_header_of_an_earlier_segment_is_damage(self, journal: Path) -> None:
         path = self.paths(journal)[0]
-        path.write_bytes(bytes(512) + path.read_bytes()[512:])
+        lose_header(path)
         with pytest.raises(JournalCorruptError, match="no whole segment header") as caught:
             scan_journal(journal, STORE)
         assert caught.value.path == path
@@ -226,36 +295,37 @@ class TestSeveralSegments:
     def test_a_write_that_lost_only_the_new_header_is_taken_whole(self, journal: Path) -> None:
         path = self.paths(journal)[2]
         data = path.read_bytes()
-        path.write_bytes(bytes(512) + data[512 : 512 + 2048] + bytes(len(data) - 512 - 2048))
-        box = Box(journal, segment_bytes=8192)
+        first = data[FIRST_GROUP_OFFSET : FIRST_GROUP_OFFSET + 4 * BLOCK_BYTES]
+        path.write_bytes((bytes(FIRST_GROUP_OFFSET) + first).ljust(len(data), b"\0"))
+        box = Box(journal)
         assert box.journal.last_group == 7
         box.write(b"next")
         box.close()
-        assert read_groups(journal, 8, after=6) == {7: bytes([7]) * 1984, 8: b"next"}
+        assert read_groups(journal, 8, after=6) == {7: bytes([7]) * LENGTH, 8: b"next"}
 
     def test_a_torn_first_group_of_a_segment_leaves_the_segment_begun(self, journal: Path) -> None:
         path = self.paths(journal)[2]
         data = path.read_bytes()
-        path.write_bytes(data[:512] + bytes(len(data) - 512))
-        box = Box(journal, segment_bytes=8192)
+        path.write_bytes(data[:SEGMENT_HEADER_BYTES].ljust(len(data), b"\0"))
+        box = Box(journal)
         assert box.journal.last_group == 6
         box.write(b"again")
         box.close()
-        assert read_groups(journal, 7, after=5) == {6: bytes([6]) * 1984, 7: b"again"}
+        assert read_groups(journal, 7, after=5) == {6: bytes([6]) * LENGTH, 7: b"again"}
 
     def test_every_segment_without_a_header_is_damage_not_an_empty_journal(self, journal: Path) -> None:
         for path in self.paths(journal):
-            path.write_bytes(bytes(512) + path.read_bytes()[512:])
+            lose_header(path)
         with pytest.raises(JournalCorruptError):
             scan_journal(journal, STORE)
 
     def test_another_segment_size_is_taken_up_from_the_next_segment_on(self, journal: Path) -> None:
-        box = Box(journal, segment_bytes=4096)
+        box = Box(journal, segment_bytes=SEGMENT_BYTES // 2)
         for _ in range(6):
-            box.write(bytes(1000))
+            box.write(bytes(LENGTH))
         box.close()
         assert scan_journal(journal, STORE).last_group == 14
-        assert {path.stat().st_size for path in self.paths(journal)} == {8192, 4096}
+        assert {path.stat().st_size for path in self.paths(journal)} == {SEGMENT_BYTES, SEGMENT_BYTES // 2}
 
 
 def test_verify_reports_an_empty_and_a_sound_journal(tmp_path: Path, segment: Path) -> None:
