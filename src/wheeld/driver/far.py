@@ -29,7 +29,10 @@ LOAD_SHARE = 0.8
 BACKLOG_READY_LOW = 20_000
 """A queue with fewer ready jobs than this gets a page of its backlog."""
 BACKLOG_PAGE_BYTES = 8 * limits.MIB
+LOAD_BYTES_MIN = limits.MIB
+"""The least that a load is planned for, whatever is free."""
 CLOSE_ENTRIES = 5_000
+WATERMARK_PERIOD_S = 5.0
 
 
 @dataclass(slots=True)
@@ -62,7 +65,8 @@ class FarTier:
     async def first_pass(self) -> None:
         """Load what comes due next, from the watermark on."""
         now_ms = self._clock.wall_ms()
-        await self._raise((self._core.watermark_ms(), NO_ID), max(now_ms, self._core.watermark_ms()) + FIRST_PASS_MS)
+        watermark_ms = self._core.watermark_ms()
+        await self._raise((watermark_ms, NO_ID), max(now_ms, watermark_ms) + FIRST_PASS_MS)
 
     async def run_horizon(self) -> None:
         """Keep memory filled with what is near."""
@@ -86,34 +90,41 @@ class FarTier:
     async def run_watermark(self) -> None:
         """Close buckets that lie behind, in slices."""
         while True:
-            now_ms = self._clock.wall_ms()
-            target_ms = min(now_ms, self.loaded_until_ms, self._core.horizon()[0])
-            target_ms -= target_ms % limits.BUCKET_WIDTH_MS
-            while target_ms > self._core.watermark_ms():
+            while (target_ms := self._closable_ms()) > self._core.watermark_ms():
                 if self._core.close_before(self._clock.wall_ms(), target_ms, CLOSE_ENTRIES):
                     break
                 self._pump.kick()
                 await self._groups.wait(self._core.barrier_group())
+                # When nothing was written, the core waits for a beat that makes due jobs ready.
+                await asyncio.sleep(0)
             self._pump.kick()
-            await asyncio.sleep(5)
+            await asyncio.sleep(WATERMARK_PERIOD_S)
+
+    def _closable_ms(self) -> int:
+        """Up to where buckets may be closed: past, loaded and resident. Asked anew each time, for all three may fall."""
+        until_ms = min(self._clock.wall_ms(), self.loaded_until_ms, self._core.horizon()[0])
+        return until_ms - until_ms % limits.BUCKET_WIDTH_MS
 
     def _free_bytes(self) -> int:
         return self._fill_bytes - self._core.counters().resident_bytes
 
     async def _raise(self, start: tuple[int, bytes], until_ms: int) -> None:
         """Load the waiting jobs from `start` up to `until_ms`, or as many as fit."""
-        cut = await self._store.plan(start, until_ms, max(self._free_bytes(), limits.MIB))
-        if cut <= start:
+        horizon = self._core.horizon()
+        cut = await self._store.plan(start, until_ms, max(self._free_bytes(), LOAD_BYTES_MIN))
+        if cut <= start or self._core.horizon() != horizon:
+            # Lowered while the store planned: from `start` on would leave a gap that nobody loads.
             return
-        self._core.open_horizon(*cut)
-        await self._fill(lambda position: self._store.scan(start, cut, position))
+        self.loaded_until_ms = min(self.loaded_until_ms, start[0])
+        await self._fill(lambda position: self._store.scan(start, cut, position), self._core.open_horizon(*cut))
         self.passes += 1
-        self.loaded_until_ms = max(self.loaded_until_ms, cut[0])
+        self.loaded_until_ms = cut[0]
 
-    async def _fill(self, read: Callable[[int], AsyncIterator[bytes]]) -> None:
+    async def _fill(self, read: Callable[[int], AsyncIterator[bytes]], begun: tuple[int, int] | None = None) -> None:
         """Run a load to its end; when the core has forgotten too much meanwhile, run it again."""
         while True:
-            load, position = self._core.begin_load()
+            load, position = begun or self._core.begin_load()
+            begun = None
             try:
                 self._pump.kick()
                 await self._groups.wait(position)
@@ -137,7 +148,7 @@ class FarTier:
         try:
             self._pump.kick()
             await self._groups.wait(position)
-            limit = min(BACKLOG_PAGE_BYTES, max(self._free_bytes(), limits.MIB))
+            limit = min(BACKLOG_PAGE_BYTES, max(self._free_bytes(), LOAD_BYTES_MIN))
             rows, sweep.key, more = await self._store.backlog(view.queue, sweep.key, limit, position)
             taken = self._core.load(self._clock.wall_ms(), self._clock.boot_ms(), load, rows)
         finally:

@@ -57,11 +57,7 @@ class Groups:
             self.written += 1
             self._retained.append((number, len(payload)))
             self.retained_bytes += len(payload)
-        while self._room and self._core.open_group_bytes() < limits.STAGED_BYTES_MAX:
-            waiter = self._room.popleft()
-            if not waiter.done():
-                waiter.set_result(None)
-                break
+        self._admit()
 
     def on_durable(self, number: int) -> None:
         """The journal's word, already on the loop. Groups become durable in order."""
@@ -89,10 +85,24 @@ class Groups:
     async def room(self) -> None:
         """Return when the open group has room for another batch of submits; callers pass in the order in which they
         came."""
-        while self._core.open_group_bytes() >= limits.STAGED_BYTES_MAX or (self._room and not self._room[0].done()):
-            waiter = self._loop.create_future()
-            self._room.append(waiter)
+        if not self._room and self._core.open_group_bytes() < limits.STAGED_BYTES_MAX:
+            return
+        waiter = self._loop.create_future()
+        self._room.append(waiter)
+        try:
             await waiter
+        except asyncio.CancelledError:
+            if waiter.done() and not waiter.cancelled():
+                self._admit()
+            raise
+
+    def _admit(self) -> None:
+        """Let the first of those who wait for room pass; what it submits brings the next beat, which admits the next."""
+        while self._room and self._core.open_group_bytes() < limits.STAGED_BYTES_MAX:
+            waiter = self._room.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+                break
 
 
 def threadsafe(loop: asyncio.AbstractEventLoop, function: Callable[[int], None]) -> Callable[[int], None]:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from wheeld.core.api import CoreConfig, Counters, QueueView, Released, Restored
 from wheeld.core.reference import control, dispatch, loads, settle, streams, submit
 from wheeld.core.reference.digest import state_hash
-from wheeld.core.reference.state import State
+from wheeld.core.reference.state import Job, Queue, State
 from wheeld.model.entry import EntryKind
 
 
@@ -121,9 +121,7 @@ class ReferenceCore:
     def queues(self) -> list[QueueView]:
         views = []
         for queue in self.state.queues.values():
-            level = queue.ready.first_level()
-            first = level.first() if level is not None else None
-            job = self.state.jobs.get(first[2]) if first is not None else None
+            job = self._oldest(queue)
             credit = sum(max(stream.max_jobs - len(stream.session.leases), 0) for stream in queue.streams)
             views.append(
                 QueueView(
@@ -141,6 +139,12 @@ class ReferenceCore:
                 )
             )
         return views
+
+    def _oldest(self, queue: Queue) -> Job | None:
+        """The most urgent job that waits; entries of jobs that left stay in the queue until their turn."""
+        jobs = self.state.jobs
+        waiting = [entry for entry in queue.ready.entries() if entry[2] in jobs and jobs[entry[2]].stamp == entry[3]]
+        return jobs[min(waiting)[2]] if waiting else None
 
     def counters(self) -> Counters:
         state = self.state

@@ -193,12 +193,13 @@ def encode_frame(state: State, now_us: int, frame: Frame) -> tuple[int, bytes]:
         if state.leases.get(lease.fencing) is not lease:
             continue
         lease.delivered = True
+        # The lease's time runs since the grant: the worker must not believe in more than the timer gives.
+        expire_ms = lease.fire_ms + lease.lease_ms
         lease.fire_ms = max(now_us // 1000, job.due_ms)
         if not lease.redelivery:
             late_us = max(now_us - job.due_ms * 1000, 0)
             state.queue(job.spec.queue).release_skew[histogram_index(late_us)] += 1
         flags = packed.GRANT_REDELIVERY if lease.redelivery else 0
-        expire_ms = max(now_us // 1000, job.due_ms) + lease.lease_ms
         length = packed.GRANT_HEAD.size - 4 + len(job.record)
         parts.append(
             packed.GRANT_HEAD.pack(

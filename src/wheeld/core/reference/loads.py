@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 
 from wheeld.core.reference.dispatch import stage_backlog
+from wheeld.core.reference.settle import take_back
 from wheeld.core.reference.state import Job, KeyRecord, Lease, Session, State
 from wheeld.model.entry import CLOSE_BODY, EntryKind
 from wheeld.model.job import JobState
@@ -40,7 +41,8 @@ def load(state: State, now_ms: int, boot_ms: int, number: int, rows: bytes) -> i
     for row in unpack_rows(rows):
         wanted = row.flags & (ROW_LEASED | ROW_BACKLOG) or state.below_horizon(row.due_ms, row.job_id)
         waiting = row.flags & ROW_LEASED or row.state in (JobState.SCHEDULED, JobState.RETRYING)
-        if not wanted or not waiting or row.job_id in state.jobs or is_stale(state, row.job_id, number):
+        known = row.job_id in state.jobs or (row.flags & ROW_LEASED and row.fencing in state.leases)
+        if not wanted or not waiting or known or is_stale(state, row.job_id, number):
             state.counters.load_skipped += 1
             continue
         take(state, now_ms, boot_ms, row)
@@ -88,6 +90,9 @@ def checkpointed(state: State, group: int) -> None:
 
 def close_before(state: State, now_ms: int, watermark_ms: int, entries_max: int) -> bool:
     """See Core.close_before. The runs are in order, so their marked heads are not looked at again."""
+    if state.wheel.next() < watermark_ms:
+        # Jobs due below it that no tick has made ready yet would be left behind.
+        return False
     left = entries_max
     for queue in state.queues.values():
         for level in queue.ready.levels:
@@ -126,7 +131,12 @@ def backlog_drained(state: State, path: bytes, spills: int) -> bool:
 
 
 def rebase(state: State, now_ms: int) -> None:
-    """See Core.rebase. Jobs are placed anew in the order of (due, id), so that both implementations agree."""
+    """See Core.rebase. Jobs are placed anew in the order of (due, id), so that both implementations agree. Grants that
+    no worker was given yet and whose time is to come again are taken back first, in the order of their tokens."""
+    for fencing in sorted(state.leases):
+        lease = state.leases[fencing]
+        if not lease.delivered and lease.job.due_ms > now_ms:
+            take_back(state, now_ms, lease)
     waiting = [job for job in state.jobs.values() if job.lease is None]
     for job in waiting:
         state.unplace(job)

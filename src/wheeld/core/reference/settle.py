@@ -205,7 +205,8 @@ def fail(
             attempt=job.attempt,
             seq=unpack_id(job.job_id).seq,
         )
-    new_due_ms = now_ms + delay_ms
+    # A wall clock that was stepped back must not bring the next attempt before the time of this one.
+    new_due_ms = max(now_ms + delay_ms, job.due_ms)
     stage_outcome(state, now_ms, job, lease, kind, JobState.RETRYING, new_due_ms, error, b"")
     drop_lease(state, lease, code, JobState.RETRYING)
     job.due_ms = new_due_ms
@@ -242,7 +243,10 @@ def renew(state: State, now_ms: int, boot_ms: int, lease: Lease, extend_ms: int)
 
 
 def expire_lease(state: State, now_ms: int, lease: Lease) -> None:
-    """The worker was silent for too long."""
+    """The worker was silent for too long. What it was never given (the journal stood still) spends no attempt."""
+    if not lease.delivered:
+        take_back(state, now_ms, lease)
+        return
     stream = lease.session.stream
     state.counters.lease_expirations += 1
     fail(state, now_ms, lease, EntryKind.LEASE_EXPIRE, None, False, LEASE_EXPIRED_TEXT)

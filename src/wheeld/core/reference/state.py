@@ -10,7 +10,7 @@ from wheeld.core.reference.ready import ReadyQueue
 from wheeld.core.reference.timers import Timers
 from wheeld.model.entry import PRODUCER_BODY, pack_entry
 from wheeld.model.ids import unpack_id
-from wheeld.model.limits import LEAD_MS_MAX
+from wheeld.model.limits import LEAD_MS_MAX, PRODUCER_BATCHES_REMEMBERED
 from wheeld.model.spec import Spec, unpack_spec
 
 
@@ -120,6 +120,13 @@ class Producer:
     batches: dict[int, tuple[int, int, int, int, int]] = field(default_factory=dict)
     highest: int = 0
 
+    def remember(self, batch_no: int, batch: tuple[int, int, int, int, int]) -> None:
+        """Add a batch; forget those out of the window."""
+        self.highest = max(self.highest, batch_no)
+        self.batches[batch_no] = batch
+        for old in [number for number in self.batches if number + PRODUCER_BATCHES_REMEMBERED <= self.highest]:
+            del self.batches[old]
+
 
 class State:
     """Everything. Written by the rule modules, through the methods here where more than one field must move
@@ -169,8 +176,8 @@ class State:
     def _restore_producers(self, bodies: bytes) -> None:
         for session, batch_no, content, base_ms, first, count, shard in PRODUCER_BODY.iter_unpack(bodies):
             producer = self.producers.setdefault(session, Producer())
-            producer.batches[batch_no] = (content, base_ms, first, count, shard)
-            producer.highest = max(producer.highest, batch_no)
+            self.producers.move_to_end(session)
+            producer.remember(batch_no, (content, base_ms, first, count, shard))
 
     def queue(self, path: bytes) -> Queue:
         found = self.queues.get(path)

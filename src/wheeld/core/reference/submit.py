@@ -114,13 +114,7 @@ def stage_producer(
     state: State, now_ms: int, session: bytes, batch_no: int, content: int, first_seq: int, count: int
 ) -> None:
     """Write down how the batch is decided, before its submits and in the same group."""
-    producer = state.producers[session]
-    producer.batches[batch_no] = (content, now_ms, first_seq, count, state.shard)
-    producer.highest = max(producer.highest, batch_no)
-    for old in [
-        number for number in producer.batches if number + limits.PRODUCER_BATCHES_REMEMBERED <= producer.highest
-    ]:
-        del producer.batches[old]
+    state.producers[session].remember(batch_no, (content, now_ms, first_seq, count, state.shard))
     body = PRODUCER_BODY.pack(session, batch_no, content, now_ms, first_seq, count, state.shard)
     state.stage(EntryKind.PRODUCER, 0, shard_of(session, state.config.shards), now_ms, body)
 
@@ -143,6 +137,8 @@ def decide(state: State, items: list[Item], how: Pass) -> tuple[int, int, bytes]
                 accept(state, how.now_ms, job_id, spec, NO_HASH, 0)
         count_result(state, code, flags)
         results.append(SUBMIT_RESULT.pack(code, field, flags, 0, 0, job_id))
+    # Not between the items: a key that a later item needs would be forgotten, and taken for new.
+    forget_keys(state)
     return DONE, state.barrier(), b"".join(results)
 
 
@@ -189,7 +185,6 @@ def decide_keyed(state: State, item: Item, spec: Spec, how: Pass, seq: int) -> t
     state.keys[hashed] = KeyRecord(job_id, content, how.now_ms, state.group)
     state.keys.move_to_end(hashed)
     accept(state, how.now_ms, job_id, spec, hashed, content)
-    forget_keys(state)
     return 0, 0, job_id
 
 

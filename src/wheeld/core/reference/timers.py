@@ -40,12 +40,15 @@ class Timers(Generic[Key]):
         return self._heap[0][0] if self._heap else NEVER
 
     def advance(self, now: int, limit: int) -> list[Key]:
-        """Keys due up to `now`, at most `limit`. Time stops where the limit bit."""
+        """Keys due up to `now`, at most `limit`. Where the limit bit, time stops at the first one left."""
         expired: list[Key] = []
-        while len(expired) < limit:
+        while now >= self.now:
             self._drop_dead()
             if not self._heap or self._heap[0][0] > now:
-                self.now = max(self.now, now)
+                self.now = now
+                break
+            if len(expired) == limit:
+                self.now = self._heap[0][0]
                 break
             due, _, key = heapq.heappop(self._heap)
             self.now = max(self.now, due)
