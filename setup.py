@@ -15,8 +15,13 @@ ROOT = Path(__file__).resolve().parent
 
 WHEEL_C = [f"native/wheel/wh_wheel{part}.c" for part in ("", "_chain", "_memory", "_sweep", "_check")]
 
+CORE_PARTS = ("core", "control", "dispatch", "entries", "keys", "lease", "loads", "pool", "ready", "release", "settle", "spec",
+              "streams", "submit", "table", "views")  # fmt: skip
+CORE_C = [*WHEEL_C, "native/common/wh_siphash.c", *(f"native/core/wh_{part}.c" for part in CORE_PARTS)]
+
 # Short name -> (module, Cython source, C sources). A .pyx is never named like a .c of its folder: Cython overwrites it.
 MODULES: dict[str, tuple[str, str, list[str]]] = {
+    "core": ("wheeld.core._core", "native/cython/_core.pyx", CORE_C),
     "journal": (
         "wheeld.journal._journal",
         "native/cython/_journal.pyx",

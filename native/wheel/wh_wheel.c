@@ -288,6 +288,19 @@ uint64_t wh_wheel_next(const wh_wheel *wheel) {
     return UINT64_MAX;
 }
 
+uint64_t wh_wheel_earliest(const wh_wheel *wheel) {
+    uint64_t bound = wh_wheel_next(wheel), earliest = UINT64_MAX;
+    uint32_t slot;
+    unsigned level;
+    if (wheel->pending.head != NULL || bound == UINT64_MAX || !first_slot(wheel, &slot, &level))
+        return bound;
+    for (const wh_chunk *chunk = wheel->slots[slot].head; chunk != NULL; chunk = chunk->next)
+        for (unsigned at = chunk->begin; at < chunk->end; at++)
+            if (chunk->records[at].due < earliest && wh_is_live(wheel, &chunk->records[at]))
+                earliest = chunk->records[at].due;
+    return earliest;
+}
+
 uint64_t wh_wheel_now(const wh_wheel *wheel) {
     return wheel->now;
 }

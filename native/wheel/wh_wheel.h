@@ -82,6 +82,9 @@ int wh_wheel_advance_done(const wh_wheel *wheel, uint64_t now);
  */
 uint64_t wh_wheel_next(const wh_wheel *wheel);
 
+/* The exact next expiry, UINT64_MAX when empty: looks at every record of the first occupied slot. */
+uint64_t wh_wheel_earliest(const wh_wheel *wheel);
+
 /* The wheel's time. */
 uint64_t wh_wheel_now(const wh_wheel *wheel);
 

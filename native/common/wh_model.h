@@ -1,0 +1,134 @@
+/* The words of wheeld.model in C: numbers that are on disk or on the wire, layouts, bounds. Tests compare them with Python's. */
+#ifndef WH_MODEL_H
+#define WH_MODEL_H
+
+#include <stdint.h>
+
+/* model/entry.py */
+enum {
+    WH_ENTRY_SUBMIT = 1,
+    WH_ENTRY_GRANT = 2,
+    WH_ENTRY_ACK = 3,
+    WH_ENTRY_NACK = 4,
+    WH_ENTRY_LEASE_EXPIRE = 5,
+    WH_ENTRY_RELEASE = 6,
+    WH_ENTRY_RENEW = 7,
+    WH_ENTRY_CANCEL = 8,
+    WH_ENTRY_EXPIRE = 9,
+    WH_ENTRY_RESCHEDULE = 10,
+    WH_ENTRY_BACKLOG = 11,
+    WH_ENTRY_PRODUCER = 12,
+    WH_ENTRY_QUEUE = 13,
+    WH_ENTRY_CLOSE = 14,
+    WH_ENTRY_EPOCH = 15,
+};
+enum { WH_TO_BACKLOG = 1, WH_WAS_BACKLOG = 2 };
+enum {
+    WH_ENTRY_HEAD = 32,
+    WH_SUBMIT_BODY = 48,
+    WH_GRANT_BODY = 64,
+    WH_OUTCOME_BODY = 72,
+    WH_RELEASE_BODY = 40,
+    WH_RENEW_BODY = 40,
+    WH_RESCHEDULE_BODY = 40,
+    WH_BACKLOG_BODY = 24,
+    WH_PRODUCER_BODY = 56,
+    WH_QUEUE_BODY = 2,
+    WH_CLOSE_BODY = 8,
+    WH_TAIL_HEAD = 2,
+};
+
+/* model/job.py */
+enum {
+    WH_STATE_SCHEDULED = 1,
+    WH_STATE_PENDING = 2,
+    WH_STATE_RUNNING = 3,
+    WH_STATE_RETRYING = 4,
+    WH_STATE_SUCCEEDED = 5,
+    WH_STATE_FAILED = 6,
+    WH_STATE_CANCELLED = 7,
+    WH_STATE_EXPIRED = 8,
+};
+
+/* model/errors.py, as far as the core answers them */
+enum {
+    WH_ERROR_OK = 0,
+    WH_ERROR_SCHEDULE_TOO_FAR = 4,
+    WH_ERROR_KEY_CONFLICT = 6,
+    WH_ERROR_BATCH_CONFLICT = 7,
+    WH_ERROR_JOB_NOT_FOUND = 8,
+    WH_ERROR_JOB_FINISHED = 9,
+    WH_ERROR_JOB_RUNNING = 10,
+    WH_ERROR_LEASE_EXPIRED = 11,
+    WH_ERROR_LEASE_FENCED = 12,
+    WH_ERROR_LEASE_NOT_YOURS = 13,
+    WH_ERROR_TOKEN_UNKNOWN = 14,
+    WH_ERROR_STORE_BUSY = 15,
+    WH_ERROR_CANCELLED = 20,
+    WH_ERROR_EXPIRY_BEFORE_SCHEDULE = 23,
+};
+enum { WH_FIELD_SCHEDULE_TIME = 5, WH_FIELD_DELAY = 6, WH_FIELD_EXPIRE = 7 };
+
+/* model/batch.py */
+enum {
+    WH_SUBMIT_HEAD = 40,
+    WH_ITEM_HEAD = 8,
+    WH_SUBMIT_RESULT = 24,
+    WH_SETTLE_BATCH_HEAD = 8,
+    WH_SETTLE_HEAD = 48,
+    WH_SETTLE_RESULT = 16,
+    WH_GRANT_HEAD = 56,
+    WH_REVOKED_SIZE = 32,
+    WH_TOKEN_SIZE = 24,
+};
+enum { WH_OP_ACK = 1, WH_OP_NACK = 2, WH_OP_RELEASE = 3, WH_OP_RENEW = 4 };
+enum { WH_SETTLE_NO_RETRY = 1, WH_RESULT_DUPLICATE = 1, WH_RESULT_REPEATED = 1, WH_GRANT_REDELIVERY = 1 };
+enum { WH_DONE = 0, WH_NEED_KEYS = 1, WH_REFUSED = 2 };
+#define WH_NO_DELAY UINT32_C(0xFFFFFFFF)
+
+/* model/spec.py: offsets into a record's head */
+enum {
+    WH_SPEC_VERSION = 1,
+    WH_SPEC_HEAD = 56,
+    WH_SPEC_FLAGS_AT = 1,
+    WH_SPEC_PRIORITY_AT = 2,
+    WH_SPEC_QUEUE_LEN_AT = 3,
+    WH_SPEC_TYPE_LEN_AT = 4,
+    WH_SPEC_KEY_LEN_AT = 5,
+    WH_SPEC_LABELS_LEN_AT = 6,
+    WH_SPEC_SCHEDULE_AT = 8,
+    WH_SPEC_CREATE_AT = 16,
+    WH_SPEC_EXPIRE_AT = 24,
+    WH_SPEC_PAYLOAD_LEN_AT = 32,
+    WH_SPEC_ATTEMPTS_AT = 36,
+    WH_SPEC_PERCENT_AT = 38,
+    WH_SPEC_INITIAL_AT = 40,
+    WH_SPEC_MAX_AT = 44,
+    WH_SPEC_LEASE_AT = 48,
+    WH_SPEC_JITTER_AT = 52,
+    WH_SPEC_TRACE_LEN_AT = 53,
+    WH_SPEC_ROUTING_LEN_AT = 54,
+};
+enum { WH_SPEC_DELAY = 1, WH_SPEC_EXPIRE_AFTER = 2 };
+
+/* model/rows.py */
+enum { WH_ROW_HEAD = 76, WH_ROW_BACKLOG = 1, WH_ROW_LEASED = 2 };
+
+/* model/limits.py */
+#define WH_DAY_MS UINT64_C(86400000)
+#define WH_SCHEDULE_AHEAD_MS_MAX (50 * 366 * WH_DAY_MS)
+#define WH_IDEMPOTENCY_WINDOW_MS (7 * WH_DAY_MS)
+enum {
+    WH_PRIORITY_MAX = 9,
+    WH_PRIORITY_AGEING_MS = 60000,
+    WH_PRODUCER_BATCHES_REMEMBERED = 64,
+    WH_FRAME_JOBS_MAX = 4096,
+    WH_FRAME_BYTES_MAX = 1 << 20,
+    WH_SETTLED_TOKENS_REMEMBERED = 1 << 17,
+    WH_LEAD_MS_MAX = 50,
+    WH_GRANTS_PER_TICK_MAX = 8192,
+    WH_EXPIRIES_PER_TICK_MAX = 65536,
+    WH_PATH_BYTES_MAX = 255, /* what the layouts can carry */
+};
+
+#endif

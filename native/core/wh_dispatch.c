@@ -1,0 +1,225 @@
+/* From due to granted: expire, pull, grant, spill. */
+#include "wh_core_internal.h"
+
+enum {
+    WH_QUEUE_TURN_JOBS = 256, /* jobs that one queue is granted before the next one has its turn */
+    WH_SPILL_JOBS = 4096,     /* jobs that leave for the backlog in one tick */
+};
+
+/* The job was not started within its time. */
+static void expire_job(wh_core *core, uint64_t now_ms, uint32_t reference) {
+    static const char text[] = "start timeout";
+    wh_outcome outcome = {.kind = WH_ENTRY_EXPIRE, .after = WH_STATE_EXPIRED, .error = {(const uint8_t *)text, sizeof text - 1}};
+    wh_stage_outcome(core, now_ms, wh_job_at(core, reference), NULL, &outcome);
+    core->counters.expired++;
+    wh_job_remove(core, reference);
+}
+
+/* A wheel whose time is past `now` has nothing to give: its late timers wait for its own time. */
+static size_t advance(wh_core *core, wh_wheel *wheel, uint64_t now) {
+    return now < wh_wheel_now(wheel) ? 0 : wh_wheel_advance(wheel, now, core->expired, WH_EXPIRIES_PER_TICK_MAX);
+}
+
+static size_t expire_leases(wh_core *core, uint64_t now_ms, uint64_t boot_ms) {
+    size_t count = advance(core, core->lease_wheel, boot_ms);
+    for (size_t at = 0; at < count; at++)
+        wh_expire_lease(core, now_ms, core->expired[at]);
+    return count;
+}
+
+static size_t pull_due(wh_core *core, uint64_t now_ms, uint64_t lead_ms) {
+    enum { AHEAD = 8 };
+    size_t count = advance(core, core->wheel, now_ms + lead_ms);
+    for (size_t at = 0; at < count; at++) {
+        uint32_t reference = core->expired[at];
+        if (at + AHEAD < count)
+            __builtin_prefetch(wh_job_at(core, core->expired[at + AHEAD]), 1);
+        wh_job *job = wh_job_at(core, reference);
+        job->flags &= (uint8_t)~WH_JOB_ARMED;
+        if (job->flags & WH_JOB_READY)
+            expire_job(core, now_ms, reference);
+        else
+            wh_job_push_ready(core, reference);
+    }
+    return count;
+}
+
+/* The next stream of the queue, in turn, that has credit. A turn lasts while the stream has credit, so that frames are large. */
+static wh_stream *next_stream(wh_queue *queue) {
+    for (size_t step = 0; step < queue->stream_count; step++) {
+        size_t at = queue->turn + step;
+        at -= at >= queue->stream_count ? queue->stream_count : 0;
+        wh_stream *stream = queue->streams[at];
+        const wh_session *session = stream->session;
+        if ((int64_t)session->lease_count < stream->max_jobs && (int64_t)session->bytes_outstanding < stream->max_bytes) {
+            queue->turn = at;
+            return stream;
+        }
+    }
+    return NULL;
+}
+
+/* The most urgent job that is still there, WH_NONE when there is none. */
+static uint32_t pop_ready(wh_core *core, uint64_t now_ms, wh_queue *queue) {
+    for (int level = wh_ready_first_level(queue); level >= 0; level = wh_ready_first_level(queue)) {
+        wh_ready entry = wh_ready_pop(queue, level);
+        if (!wh_ready_live(core, &entry))
+            continue;
+        const wh_job *job = wh_job_at(core, entry.job);
+        if (job->flags & WH_JOB_EXPIRES && wh_get64(job->spec + WH_SPEC_EXPIRE_AT) <= now_ms) {
+            expire_job(core, now_ms, entry.job);
+            continue;
+        }
+        return entry.job;
+    }
+    return WH_NONE;
+}
+
+/* Brings the job, then the spec, of entries that come next into the cache. */
+static void prefetch_ready(const wh_core *core, const wh_queue *queue) {
+    if (queue->occupied == 0)
+        return;
+    const wh_level *level = &queue->levels[__builtin_ctz(queue->occupied)];
+    if (level->head + 8 < level->length) {
+        __builtin_prefetch(wh_job_at(core, level->run[level->head + 8].job), 1);
+        __builtin_prefetch(wh_job_at(core, level->run[level->head + 4].job)->spec);
+    }
+}
+
+uint32_t wh_start_lease(wh_core *core, uint64_t now_ms, uint64_t boot_ms, wh_session *session, uint32_t job_at, uint32_t lease_ms, bool redelivery) {
+    wh_job *job = wh_job_at(core, job_at);
+    if (!wh_leases_reserve(core, 1)) {
+        core->broken = true;
+        return WH_NONE;
+    }
+    uint64_t start_ms = wh_max64(now_ms, job->due_ms);
+    uint32_t reference = wh_lease_make(core, job_at, session, ++core->fencing, lease_ms, start_ms);
+    wh_lease *lease = wh_lease_at(core, reference);
+    lease->redelivery = redelivery;
+    wh_stage_grant(core, now_ms, job, lease, start_ms + lease_ms);
+    job->flags &= (uint8_t)~WH_JOB_BACKLOG;
+    if (wh_wheel_arm(core->lease_wheel, reference, boot_ms + (start_ms - now_ms) + lease_ms) < 0)
+        core->broken = true;
+    return reference;
+}
+
+/* Leases a waiting job to the stream's session. */
+static void give(wh_core *core, uint64_t now_ms, uint64_t boot_ms, wh_stream *stream, uint32_t reference) {
+    wh_job *job = wh_job_at(core, reference);
+    uint32_t wanted_ms = wh_get32(job->spec + WH_SPEC_LEASE_AT);
+    wh_job_unplace(core, job);
+    job->attempt++;
+    uint32_t lease = wh_start_lease(core, now_ms, boot_ms, stream->session, reference, wanted_ms ? wanted_ms : (uint32_t)stream->lease_ms, false);
+    core->counters.granted++;
+    if (lease != WH_NONE)
+        wh_add_to_frame(core, now_ms, stream, lease);
+}
+
+/* Grants up to `jobs_max` of a queue's jobs. Expired jobs on the way end and do not count. */
+static uint32_t grant_queue(wh_core *core, uint64_t now_ms, uint64_t boot_ms, wh_queue *queue, uint32_t jobs_max) {
+    uint32_t granted = 0;
+    while (granted < jobs_max && !queue->paused && !core->broken) {
+        wh_stream *stream = next_stream(queue);
+        if (stream == NULL)
+            break;
+        prefetch_ready(core, queue);
+        uint32_t job = pop_ready(core, now_ms, queue);
+        if (job == WH_NONE)
+            break;
+        give(core, now_ms, boot_ms, stream, job);
+        granted++;
+    }
+    return granted;
+}
+
+/* Queues take turns; within a queue its streams do. False when the budget ended first. */
+static bool grant(wh_core *core, uint64_t now_ms, uint64_t boot_ms) {
+    uint32_t budget = WH_GRANTS_PER_TICK_MAX, queues = core->met_count;
+    for (uint32_t idle = 0; idle < queues;) {
+        if (budget == 0)
+            return false;
+        wh_queue *queue = core->queues[core->met[core->queue_turn % queues]];
+        core->queue_turn = (core->queue_turn + 1) % queues;
+        uint32_t granted = grant_queue(core, now_ms, boot_ms, queue, budget < WH_QUEUE_TURN_JOBS ? budget : WH_QUEUE_TURN_JOBS);
+        budget -= granted;
+        idle = granted ? 0 : idle + 1;
+    }
+    return true;
+}
+
+/* Halves the time that memory covers: jobs that are armed beyond it leave for the far tier, where they already are. */
+static void lower_horizon(wh_core *core, uint64_t now_ms) {
+    if (core->horizon_due_ms <= now_ms || core->horizon_due_ms - now_ms <= WH_LEAD_MS_MAX)
+        return;
+    core->horizon_due_ms = now_ms + wh_max64((core->horizon_due_ms - now_ms) / 2, WH_LEAD_MS_MAX);
+    core->horizon_id = (wh_id){0, 0};
+    for (uint32_t at = 0; at < core->jobs.high; at++) {
+        const wh_job *job = wh_job_at(core, at);
+        bool armed = job->spec != NULL && !(job->flags & (WH_JOB_LEASED | WH_JOB_READY | WH_JOB_BACKLOG));
+        if (armed && !wh_below_horizon(core, job->due_ms, job->id))
+            wh_job_remove(core, at);
+    }
+}
+
+/* The first met queue with the most ready jobs, NULL when no queue was met; *next: the most ready of any other (0: none). */
+static wh_queue *longest_queue(const wh_core *core, uint64_t *next) {
+    wh_queue *longest = NULL;
+    *next = 0;
+    for (uint32_t at = 0; at < core->met_count; at++) {
+        wh_queue *queue = core->queues[core->met[at]];
+        if (longest == NULL || queue->ready > longest->ready) {
+            *next = longest ? longest->ready : 0;
+            longest = queue;
+        } else if (queue->ready > *next) {
+            *next = queue->ready;
+        }
+    }
+    return longest;
+}
+
+/* One entry of the queue's end leaves; its job, if it still waits, goes to the backlog. */
+static void spill_one(wh_core *core, uint64_t now_ms, wh_queue *queue, int level) {
+    wh_ready entry = wh_ready_pop_last(queue, level);
+    if (!wh_ready_live(core, &entry))
+        return;
+    wh_job *job = wh_job_at(core, entry.job);
+    queue->backlog = true;
+    queue->spills++;
+    if (!(job->flags & WH_JOB_BACKLOG))
+        wh_stage_backlog(core, now_ms, job);
+    core->counters.spilled++;
+    wh_job_remove(core, entry.job);
+}
+
+/* Past the byte cap: the least urgent ready jobs of the longest queue go to the backlog; with none to spare, the horizon comes nearer. */
+static bool spill(wh_core *core, uint64_t now_ms) {
+    wh_queue *longest = NULL;
+    uint64_t next = 0;
+    for (int count = 0; count < WH_SPILL_JOBS && !core->broken; count++) {
+        if (core->resident_bytes <= core->resident_bytes_max)
+            return true;
+        /* Another queue can be the longest only once this one is down to the next one's length. */
+        if (longest == NULL || longest->ready <= next)
+            longest = longest_queue(core, &next);
+        int level = longest != NULL && longest->ready ? wh_ready_last_level(longest) : -1;
+        if (level < 0) {
+            lower_horizon(core, now_ms);
+            return true;
+        }
+        spill_one(core, now_ms, longest, level);
+    }
+    return core->resident_bytes <= core->resident_bytes_max;
+}
+
+int wh_core_tick(wh_core *core, uint64_t now_ms, uint64_t boot_ms, uint64_t lead_ms, bool grants_allowed) {
+    if (core->broken)
+        return WH_CORE_NO_MEMORY;
+    size_t lapsed = expire_leases(core, now_ms, boot_ms);
+    size_t due = pull_due(core, now_ms, lead_ms);
+    bool full = lapsed == WH_EXPIRIES_PER_TICK_MAX || due == WH_EXPIRIES_PER_TICK_MAX;
+    bool granted_all = !grants_allowed || grant(core, now_ms, boot_ms);
+    bool spilled_all = spill(core, now_ms);
+    if (core->broken)
+        return WH_CORE_NO_MEMORY;
+    return full || !granted_all || !spilled_all;
+}

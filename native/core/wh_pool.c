@@ -1,0 +1,131 @@
+/* Pools and indexes; see the header. */
+#include "wh_pool.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { WH_POOL_FIRST = 64, WH_BUCKETS_FIRST = 16 };
+
+void wh_pool_init(wh_pool *pool, uint32_t item_bytes) {
+    *pool = (wh_pool){.item_bytes = item_bytes, .free_head = WH_NONE};
+}
+
+void wh_pool_free(wh_pool *pool) {
+    free(pool->items);
+    wh_pool_init(pool, pool->item_bytes);
+}
+
+/* Grown by half, at least to `wanted`; the limit keeps WH_NONE out of the references. */
+static uint32_t grown(uint32_t capacity, uint64_t wanted) {
+    uint64_t next = (uint64_t)capacity + capacity / 2 + WH_POOL_FIRST;
+    if (next < wanted)
+        next = wanted;
+    if (next > WH_NONE - 1)
+        next = WH_NONE - 1;
+    return next < wanted ? 0 : (uint32_t)next;
+}
+
+bool wh_pool_reserve(wh_pool *pool, uint32_t extra) {
+    uint64_t wanted = (uint64_t)pool->count + extra;
+    if (wanted <= pool->capacity)
+        return true;
+    uint32_t capacity = grown(pool->capacity, wanted);
+    uint8_t *items = capacity ? realloc(pool->items, (size_t)capacity * pool->item_bytes) : NULL;
+    if (items == NULL)
+        return false;
+    pool->items = items;
+    pool->capacity = capacity;
+    return true;
+}
+
+uint32_t wh_pool_take(wh_pool *pool) {
+    uint32_t reference = pool->free_head;
+    if (reference == WH_NONE)
+        reference = pool->high++;
+    else
+        memcpy(&pool->free_head, wh_pool_at(pool, reference), sizeof pool->free_head);
+    memset(wh_pool_at(pool, reference), 0, pool->item_bytes);
+    pool->count++;
+    return reference;
+}
+
+void wh_pool_give(wh_pool *pool, uint32_t reference) {
+    memset(wh_pool_at(pool, reference), 0, pool->item_bytes);
+    memcpy(wh_pool_at(pool, reference), &pool->free_head, sizeof pool->free_head);
+    pool->free_head = reference;
+    pool->count--;
+}
+
+void wh_index_init(wh_index *index) {
+    *index = (wh_index){0};
+}
+
+void wh_index_free(wh_index *index) {
+    free(index->heads);
+    free(index->nodes);
+    wh_index_init(index);
+}
+
+/* Makes room for heads; as many as references, so that the load can stay at one. */
+static bool reserve_heads(wh_index *index, uint32_t wanted) {
+    if (wanted <= index->heads_capacity)
+        return true;
+    uint32_t *heads = realloc(index->heads, (size_t)wanted * sizeof *heads);
+    if (heads == NULL)
+        return false;
+    index->heads = heads;
+    index->heads_capacity = wanted;
+    if (index->buckets == 0) {
+        index->buckets = index->round = WH_BUCKETS_FIRST;
+        memset(heads, 0xFF, WH_BUCKETS_FIRST * sizeof *heads);
+    }
+    return true;
+}
+
+bool wh_index_reserve(wh_index *index, uint32_t references) {
+    if (references <= index->nodes_capacity)
+        return true;
+    uint32_t capacity = grown(index->nodes_capacity, references);
+    if (capacity == 0 || !reserve_heads(index, capacity))
+        return false;
+    wh_node *nodes = realloc(index->nodes, (size_t)capacity * sizeof *nodes);
+    if (nodes == NULL)
+        return false;
+    index->nodes = nodes;
+    index->nodes_capacity = capacity;
+    return true;
+}
+
+/* Adds one bucket and moves to it what belongs there. */
+static void split(wh_index *index) {
+    uint32_t from = index->buckets - index->round, to = index->buckets, mask = 2 * index->round - 1;
+    uint32_t reference = index->heads[from], stay = WH_NONE, move = WH_NONE;
+    while (reference != WH_NONE) {
+        wh_node *node = &index->nodes[reference];
+        uint32_t next = node->next, *chain = (node->hash & mask) == to ? &move : &stay;
+        node->next = *chain;
+        *chain = reference;
+        reference = next;
+    }
+    index->heads[from] = stay;
+    index->heads[to] = move;
+    if (++index->buckets == 2 * index->round)
+        index->round = index->buckets;
+}
+
+void wh_index_add(wh_index *index, uint32_t reference, uint32_t hash) {
+    if (index->count >= index->buckets && index->buckets < index->heads_capacity)
+        split(index);
+    uint32_t *head = &index->heads[wh_index_bucket(index, hash)];
+    index->nodes[reference] = (wh_node){.next = *head, .hash = hash};
+    *head = reference;
+    index->count++;
+}
+
+void wh_index_remove(wh_index *index, uint32_t reference) {
+    uint32_t *link = &index->heads[wh_index_bucket(index, index->nodes[reference].hash)];
+    while (*link != reference)
+        link = &index->nodes[*link].next;
+    *link = index->nodes[reference].next;
+    index->count--;
+}
