@@ -38,8 +38,14 @@ class History:
     """A stream of groups. `jobs` are those that wait or run, `dead` those that failed, `ended` those that are gone."""
 
     def __init__(
-        self, rng: random.Random, shards: int = 4, bucket_width_ms: int = 600_000, span_ms: int = 4 * 3_600_000
+        self,
+        rng: random.Random,
+        shards: int = 4,
+        bucket_width_ms: int = 600_000,
+        span_ms: int = 4 * 3_600_000,
+        payload_sizes: tuple[int, ...] = (0, 10, 128, 3000),
     ) -> None:
+        self.payload_sizes = payload_sizes
         self.rng, self.shards, self.bucket_width_ms, self.span_ms = rng, shards, bucket_width_ms, span_ms
         self.now_ms = START_MS
         self.watermark_ms = 0
@@ -97,7 +103,7 @@ class History:
         self._next_seq[shard] += rng.choice((1, 1, 2))
         spec = Spec(
             queue=rng.choice(QUEUES), type=rng.choice((b"", b"welcome")),
-            payload=rng.randbytes(rng.choice((0, 10, 128, 3000))), labels=rng.choice((b"", b"\x01a\x01b")),
+            payload=rng.randbytes(rng.choice(self.payload_sizes)), labels=rng.choice((b"", b"\x01a\x01b")),
             priority=rng.randrange(10), schedule_ms=due_ms, create_ms=self.now_ms,
         )  # fmt: skip
         if rng.random() < 0.05:
@@ -198,7 +204,9 @@ class History:
         if kind == EntryKind.PRODUCER:
             session = bytes((rng.randrange(3),)) * 16
             batch_no = self._batches[session] = self._batches.get(session, 0) + rng.choice((1, 1, 1, 40))
-            return self._pack(kind, shard, e.PRODUCER_BODY.pack(session, batch_no, 1, self.now_ms, 0, 10, shard))
+            first_seq = self._next_seq[shard]
+            self._next_seq[shard] += 3
+            return self._pack(kind, shard, e.PRODUCER_BODY.pack(session, batch_no, 1, self.now_ms, first_seq, 3, shard))
         if kind == EntryKind.QUEUE:
             queue = rng.choice(QUEUES)
             return self._pack(kind, shard, e.QUEUE_BODY.pack(rng.randrange(2), len(queue)) + queue)

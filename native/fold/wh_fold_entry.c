@@ -324,6 +324,14 @@ static int fold_backlog(wh_fold *fold, const wh_entry *entry) {
 static int fold_producer(wh_fold *fold, const wh_entry *entry) {
     if (entry->length != 56)
         return WH_FOLD_MALFORMED;
+    /* Numbers of refused items are spent too: the batch may be asked for again. */
+    uint16_t numbered = wh_u16(entry->body + 52);
+    uint64_t next_seq = wh_u64(entry->body + 40) + wh_u32(entry->body + 48);
+    if (numbered >= fold->shard_count)
+        return WH_FOLD_BAD_SHARD;
+    fold->shards[numbered].touched = 1;
+    if (next_seq > fold->shards[numbered].next_seq)
+        fold->shards[numbered].next_seq = next_seq;
     uint8_t *key = wh_fold_alloc(fold, 24 + 57);
     if (key == NULL)
         return WH_FOLD_NO_MEMORY;

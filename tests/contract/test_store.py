@@ -13,6 +13,7 @@ import pytest
 
 from tests.histories import START_MS, History
 from wheeld.journal.journal import Journal
+from wheeld.model.errors import StartFailure
 from wheeld.model.ids import NO_ID
 from wheeld.model.job import JobState
 from wheeld.model.rows import ROW_BACKLOG, ROW_LEASED, Row, unpack_rows
@@ -21,6 +22,7 @@ from wheeld.store.api import StoreBehind, StoreClosed, StoreError, StoreFailed, 
 from wheeld.store.client import StoreClient
 from wheeld.store.directory import open_or_create
 from wheeld.store.fold_reference import ReferenceFold
+from wheeld.store.frames import STREAM_CREDIT
 from wheeld.store.layout import Table
 from wheeld.store.supervisor import KeeperOptions
 
@@ -295,3 +297,33 @@ async def test_requests_end_when_the_store_is_stopped(tmp_path: Path) -> None:
     await node.close()
     with pytest.raises(StoreClosed):
         await node.store.checkpoint(1)
+
+
+async def test_the_storekeeper_shares_the_lock(tmp_path: Path) -> None:
+    """A daemon that let go, or died, leaves the directory locked for as long as its storekeeper lives."""
+    node = Node(tmp_path)
+    await node.store.start()
+    assert node.directory.lock is not None
+    node.directory.lock.release()
+    with pytest.raises(StartFailure, match="in use"):
+        open_or_create(node.directory.path)
+    await node.store.stop()
+    open_or_create(node.directory.path).close()
+    node.journal.close()
+
+
+async def test_slow_consumer_holds_back_its_own_stream_only(node: Node, rng: random.Random) -> None:
+    """A stream whose frames nobody takes stops within its credit; other requests are served, and all its rows come in
+    the end.
+    """
+    history = History(rng, payload_sizes=(100_000,))
+    while len(history.jobs) < 60:
+        await node.append(history.group(20))
+    everything = (0, NO_ID), (FOREVER_MS, NO_ID)
+    chunks = node.store.scan(*everything, node.groups)
+    first = await anext(chunks)
+    assert (await node.store.stats()).position == node.groups
+    pending = next(iter(node.store._pending.values()))
+    assert pending.arrived.qsize() <= STREAM_CREDIT
+    rows = [row for chunk in [first] + [chunk async for chunk in chunks] for row in unpack_rows(chunk)]
+    assert {row.job_id: row for row in rows} == node.waiting(*everything)

@@ -142,7 +142,9 @@ class ReferenceFold:
         self._backlog(head._replace(flags=e.TO_BACKLOG), job_id, 0, due_ms)
 
     def _producer(self, _: EntryHead, body: bytes) -> None:
-        session, batch_no, *_rest = e.PRODUCER_BODY.unpack(body)
+        session, batch_no, _, _, first_seq, count, shard = e.PRODUCER_BODY.unpack(body)
+        # Numbers of refused items are spent too: the batch may be asked for again.
+        self.next_seq[shard] = max(self.next_seq[shard], first_seq + count)
         sessions = self.tables[Table.SESSIONS]
         sessions[layout.SESSION_KEY.pack(session, batch_no)] = bytes((RECORD_VERSION,)) + body
         newest = max(int.from_bytes(key[ID_BYTES:], "big") for key in sessions if key[:ID_BYTES] == session)

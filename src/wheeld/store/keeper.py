@@ -45,6 +45,8 @@ EXIT_CORRUPT: Final = 3
 EXIT_DISK: Final = 4
 OUT_BYTES_MAX: Final = 8 * limits.MIB
 READ_BYTES: Final = 256 * limits.KIB
+SWITCH_SECONDS: Final = 0.001
+"""How long one thread may keep the other from the GIL, which LMDB gives up at every row."""
 
 
 class JournalSource:
@@ -296,6 +298,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     keeper = Keeper(store, history, writer, socket.socket(fileno=options.socket_fd), baton)
     gc.freeze()
+    sys.setswitchinterval(SWITCH_SECONDS)
     writer.start()
     return keeper.run()
 
