@@ -18,7 +18,7 @@ from wheeld.journal.format import SegmentHeader, segment_name
 from wheeld.model import limits
 
 SCRATCH_NAME: Final = "segment.new"
-SLICE_BYTES: Final = 256 * 1024
+SLICE_BYTES: Final = 256 * 1024  # a smaller slice takes hardly less time: the sync of fresh blocks commits metadata
 NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 ZEROES: Final = bytes(SLICE_BYTES)
 
@@ -71,13 +71,19 @@ class Segments:
         """The segment that takes the next group."""
         return self.used[-1]
 
+    @property
+    def preparing(self) -> bool:
+        """Whether a new segment is under way: its space is reserved, `prepared_bytes` of it are written."""
+        return self._scratch_fd >= 0
+
     def prepare_slice(self) -> None:
-        """Do one slice of making a new segment; OSError ENOSPC as early as the file is allocated."""
+        """One step of making a new segment: first reserve its space (OSError ENOSPC), then write it slice by slice."""
         scratch = self._directory / SCRATCH_NAME
         if self._scratch_fd < 0:
             self._scratch_fd = self._ops.open(scratch, create=True)
             self.prepared_bytes = 0
             self._ops.allocate(self._scratch_fd, self._segment_bytes)
+            return
         # Zeroes are really written: a sync into blocks that are only reserved would have to change the file's metadata.
         length = min(SLICE_BYTES, self._segment_bytes - self.prepared_bytes)
         self._ops.write_synced(self._scratch_fd, [ZEROES[:length]], self.prepared_bytes)

@@ -22,6 +22,7 @@ from wheeld.journal.segments import NO_SPACE, Segments
 from wheeld.journal.sync_times import SyncTimes
 
 SPACE_RETRY_S: Final = 1.0
+IDLE_S: Final = 0.005
 PADDING: Final = bytes(_journal.ALIGN)
 
 
@@ -132,27 +133,28 @@ class Writer:
         """The next order; time without orders goes into making the next segment ready."""
         if self._waiting:
             return self._waiting.popleft()
+        patience_s = IDLE_S  # between the groups of a busy journal there are gaps too, and a slice outlasts them
         while not self._segments.ready:
-            try:
-                return self._orders.get_nowait()
-            except queue.Empty:
-                pass
-            if self.free_space_low:
-                order = self._await_space()
-                if order is not None:
-                    return order
+            order = self._await_space() if self.free_space_low else self._await_order(patience_s)
+            if order is not None:
+                return order
             self._prepare()
+            patience_s = 0.0
         return self._orders.get()
 
-    def _await_space(self) -> Order | None:
-        """An order, or None when it is time to try for space again."""
+    def _await_order(self, patience_s: float) -> Order | None:
+        """An order, or None when none comes in time."""
         try:
-            return self._orders.get(timeout=max(0.0, self._space_retry_at - time.monotonic()))
+            return self._orders.get(timeout=patience_s)
         except queue.Empty:
             return None
 
+    def _await_space(self) -> Order | None:
+        """An order, or None when it is time to try for space again."""
+        return self._await_order(max(0.0, self._space_retry_at - time.monotonic()))
+
     def _prepare(self) -> None:
-        """One slice of the next segment, unless the disk is full."""
+        """One step of making the next segment, unless the disk is full."""
         if self.free_space_low and time.monotonic() < self._space_retry_at:
             return
         try:
@@ -194,8 +196,18 @@ class Writer:
         self._keep_pace()
 
     def _keep_pace(self) -> None:
-        """Without idle time the next segment must still be ready in time: when this one is half full."""
-        if not self._segments.ready and self._segments.prepared_bytes < 2 * self._offset:
+        """Without idle time, make the next segment all the same.
+
+        Its space is reserved at once, so that a full disk shows early. It is written over the second half of this one:
+        before that a release may bring a recycled segment, which costs nothing.
+        """
+        segments = self._segments
+        if segments.ready:
+            return
+        if not segments.preparing:
+            self._prepare()
+        due_bytes = 2 * self._offset - segments.current.size
+        while segments.preparing and not segments.ready and segments.prepared_bytes < due_bytes:
             self._prepare()
 
     def _switch(self, first_group: int) -> bytes:

@@ -7,6 +7,8 @@ import os
 import resource
 import subprocess
 import sys
+import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -23,6 +25,7 @@ from wheeld.journal.errors import (
 from wheeld.journal.files import SystemFiles
 from wheeld.journal.format import BLOCK_BYTES, FIRST_GROUP_OFFSET, group_bytes_max
 from wheeld.journal.reader import JournalReader
+from wheeld.journal.segments import SLICE_BYTES
 from wheeld.model import limits
 
 
@@ -185,6 +188,45 @@ def test_a_reader_refuses_damage_and_positions_that_do_not_exist(tmp_path: Path)
     path.write_bytes(data)
     with pytest.raises(JournalCorruptError, match="expected group 2, found a group with a wrong checksum"):
         read_groups(tmp_path / "journal", 3)
+
+
+class GatedFiles(FaultyFiles):
+    """Writes wait until the gate is open."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = threading.Event()
+        self.gate.set()
+
+    def write_synced(self, fd: int, parts: Sequence[bytes | memoryview], offset: int) -> int:
+        self.gate.wait()
+        return super().write_synced(fd, parts, offset)
+
+
+def test_a_busy_journal_makes_its_next_segment_slice_by_slice_over_the_second_half(tmp_path: Path) -> None:
+    segment_bytes, fitting = 8 * SLICE_BYTES, 31  # groups of 64 KiB in a segment of 2 MiB
+    files = GatedFiles()
+    box = Box(tmp_path / "journal", segment_bytes=segment_bytes, ops=files)
+    wait_until_ready(box)
+    files.written.clear()
+    files.gate.clear()
+    for number in range(1, 2 * fitting + 2):
+        box.journal.append(number, b"x" * (65536 - 64), 1)  # all queued, so that the writer is never idle
+    files.gate.set()
+    for number in range(1, 2 * fitting + 2):
+        box.wait(number)
+    box.close()
+    slices_behind = [0]  # by group: how many slices of zeroes were written between it and the next
+    for _, data in files.written:
+        if any(data):
+            slices_behind.append(0)
+        else:
+            slices_behind[-1] += 1
+    assert sum(slices_behind[: fitting + 1]) == 0, "the segment behind the first is ready"
+    second = slices_behind[fitting + 1 : 2 * fitting + 1]
+    assert sum(second) == segment_bytes // SLICE_BYTES, "ready when the next group needs it"
+    assert sum(second[: fitting // 2]) == 0, "a release may still bring a segment"
+    assert max(second) == 1, "no group waits for more than a slice"
 
 
 @pytest.mark.parametrize("error", [errno.EIO, errno.ENOSPC])
