@@ -41,7 +41,12 @@ class Calls:
         """A method of streamed bytes in both directions; `serve` gets the context."""
 
         async def handle(_requests: Any, context: Any) -> None:
-            await self._counted(method, context, serve(context))
+            await self._counted(method, context, begin(context))
+
+        async def begin(context: Any) -> None:
+            # An abort sends the metadata when nobody has; beside a first write that is under way, gRPC refuses it.
+            await context.send_initial_metadata(())
+            await serve(context)
 
         self._handlers[method] = grpc.stream_stream_rpc_method_handler(handle)
 

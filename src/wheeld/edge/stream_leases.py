@@ -46,7 +46,7 @@ class LeaseStream:
         self._ended: asyncio.Future[WheeldError | None] = self._loop.create_future()
         self._opening: asyncio.Task[Opened] | None = None
         self._session = b""
-        self._over = False
+        self._over = self._failed = False
         self._ping_timer: asyncio.TimerHandle | None = None
         self._drain_timer: asyncio.TimerHandle | None = None
         self._written_s = self._loop.time()
@@ -59,6 +59,7 @@ class LeaseStream:
         try:
             failure = await self._ended
             if failure is not None:
+                self._failed = True
                 raise failure
             self._detach()
             await self._settles.wait_empty()
@@ -186,7 +187,7 @@ class LeaseStream:
         outbox = self._outbox
         try:
             while True:
-                message = outbox.take()
+                message = None if self._failed else outbox.take()
                 if message is not None:
                     await self._context.write(message)
                     self._written_s = self._loop.time()
