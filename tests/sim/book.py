@@ -132,7 +132,7 @@ class Book:
             raise BrokenPromise(f"{name} is given out though its queue {spec.queue!r} is paused")
         self._check_attempt(name, record, life, attempt, fencing, redelivery)
         self._check_overlap(name, record)
-        if attempt > spec.max_attempts and not any(token.released for token in record.tokens):
+        if attempt > spec.max_attempts:
             raise BrokenPromise(f"{name}: only {spec.max_attempts} attempts were asked for")
         boot_ms = self.clock.boot_ms()
         shadow = boot_ms - self.last_step_ms < STEP_SHADOW_MS
@@ -148,9 +148,9 @@ class Book:
         if fencing <= last.fencing:
             raise BrokenPromise(f"{name}: the token before was {last.fencing:#x}")
         released = any(token.released and token.attempt >= attempt for token in record.tokens)
-        if attempt < last.attempt and not released:
+        if attempt < last.attempt:
             raise BrokenPromise(f"{name}: the attempt before was {last.attempt}")
-        if attempt == last.attempt and not redelivery and not released:
+        if attempt == last.attempt and not redelivery and not released and not last.given_up:
             raise BrokenPromise(f"{name}: the attempt before has the same number and was not given back")
         if attempt > last.attempt + 1 and life == last.life:
             raise BrokenPromise(f"{name}: attempts were spent that nobody saw, the last was {last.attempt}")

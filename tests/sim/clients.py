@@ -21,7 +21,7 @@ from wheeld.model.spec import FLAG_DELAY, FLAG_EXPIRE_AFTER, Spec
 QUEUES = [b"n/a", b"n/b", b"m/c"]
 KEYS = 12
 BATCHES_ASKED_AGAIN = 10
-ITEMS_MAX = 600
+ITEMS_MAX = 400
 
 
 class Client:
@@ -44,8 +44,8 @@ class Client:
         ]  # fmt: skip
         weights = [weight for weight, _ in actions]
         while not self.world.calm:
-            await asyncio.sleep(self.world.plan.pace_s * self.chance.expovariate(1))
             full = len(self.world.book.submissions) > ITEMS_MAX
+            await asyncio.sleep(self.world.plan.pace_s * self.chance.expovariate(1) * (4 if full else 1))
             action = self.chance.choices(actions[3:] if full else actions, weights[3:] if full else weights)[0][1]
             try:
                 await action()
@@ -65,7 +65,7 @@ class Client:
             max_attempts=chance.choice((1, 3, 20)), backoff_initial_ms=chance.choice((0, 50, 2000)), backoff_max_ms=4000,
             lease_ms=chance.choice((0, 0, 1000, 3000)),
         )  # fmt: skip
-        ahead_ms = chance.choice((0, 0, 3, 40, 900, plan.bucket_width_ms, plan.horizon_ms, plan.horizon_ms * 3, plan.horizon_ms * 6))
+        ahead_ms = chance.choice((0, 0, 3, 40, 900, plan.bucket_width_ms, plan.horizon_ms, plan.horizon_ms * 2, plan.horizon_ms * 4))
         if chance.random() < 0.1:
             spec = spec.at(flags=FLAG_EXPIRE_AFTER, expire_ms=chance.choice((1, 500, 20_000)))
         if chance.random() < 0.3:
@@ -155,7 +155,7 @@ class Client:
     def keyed_item(self) -> Submission:
         """An item with a key; nearly always the same content for the same key."""
         book = self.world.book
-        key = b"key%d" % self.chance.randrange(KEYS * (1 + int(self.world.loop.time()) // 20))
+        key = b"key%d" % self.chance.randrange(KEYS * (1 + int(self.world.loop.time()) % 1000 // 5))
         known = self.keyed.get(key)
         if known is not None and self.chance.random() < 0.9:
             return known
@@ -208,7 +208,7 @@ class Client:
         if job_id is None:
             return
         chance, book, plan = self.chance, self.world.book, self.world.plan
-        ahead_ms = chance.choice((0, 5, 1000, plan.bucket_width_ms, plan.horizon_ms * 2, plan.horizon_ms * 5))
+        ahead_ms = chance.choice((0, 5, 1000, plan.bucket_width_ms, plan.horizon_ms * 2, plan.horizon_ms * 3))
         run_now = chance.random() < 0.2
         due_ms = 0 if run_now else self.world.clock.wall_ms() + int(ahead_ms * chance.random())
         record = book.jobs[job_id]

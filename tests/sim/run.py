@@ -103,6 +103,8 @@ async def live(world: World) -> None:
     world.over = True
     life = world.life
     assert life is not None
+    if life.driver.counters().streams > len(workers):
+        raise BrokenPromise(f"{life.driver.counters().streams} streams are open, {len(workers)} workers know of theirs")
     for task in life.background:
         task.cancel()
     while any(not worker.lost.is_set() and worker.tasks for worker in workers):

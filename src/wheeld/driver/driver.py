@@ -7,6 +7,7 @@ own: decisions (core), disk
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -176,7 +177,12 @@ class NodeDriver:
             if old is not None:
                 old.closed(errors.STREAM_PROTOCOL, "another stream of the same session took over")
         self.pump.kick()
-        await self.groups.wait(group)
+        try:
+            await self.groups.wait(group)
+        except asyncio.CancelledError:
+            # The caller will never learn the number by which to close it.
+            self.close_stream(number)
+            raise
         return Opened(number, resumed, revoked)
 
     def set_credit(self, number: int, max_jobs: int, max_bytes: int) -> None:

@@ -22,6 +22,8 @@ from wheeld.store.api import Store
 
 FIRST_PASS_MS = 15_000
 """After a start, the nearest jobs are loaded alone, so that the next one fires soon."""
+URGENT_MS = 500
+"""A horizon as near as this is raised even when no memory is free."""
 POLL_S = 0.02
 IDLE_POLL_S = 0.5
 LOAD_SHARE = 0.8
@@ -73,7 +75,9 @@ class FarTier:
         while True:
             due_ms, _ = self._core.horizon()
             now_ms = self._clock.wall_ms()
-            if due_ms < now_ms + limits.HORIZON_MS * 3 // 4 and self._free_bytes() > 0:
+            # Full of jobs that nobody takes, memory must not hold up what comes due: the core spills the former.
+            urgent = due_ms <= now_ms + URGENT_MS
+            if due_ms < now_ms + limits.HORIZON_MS * 3 // 4 and (urgent or self._free_bytes() > 0):
                 await self._raise(self._core.horizon(), now_ms + limits.HORIZON_MS)
             behind = self._core.horizon()[0] < now_ms + limits.MINUTE_MS
             await asyncio.sleep(POLL_S if behind else IDLE_POLL_S)
@@ -83,7 +87,7 @@ class FarTier:
         while True:
             wanted = [view for view in self._core.queues() if view.backlog and not view.paused and view.credit]
             for view in wanted:
-                if view.ready < BACKLOG_READY_LOW and self._free_bytes() > 0:
+                if view.ready < BACKLOG_READY_LOW and (not view.ready or self._free_bytes() > 0):
                     await self._page(view)
             await asyncio.sleep(POLL_S if wanted else IDLE_POLL_S)
 

@@ -13,7 +13,7 @@ from wheeld.model import errors
 from wheeld.model.entry import Outcome
 from wheeld.model.errors import Refused
 from wheeld.model.ids import id_to_text
-from wheeld.model.job import JobState, waiting_state
+from wheeld.model.job import TERMINAL, JobState, waiting_state
 from wheeld.model.rows import ROW_LEASED, Row, unpack_rows
 from wheeld.model.spec import Spec
 from wheeld.runtime.clock import Clock
@@ -96,10 +96,11 @@ class Jobs:
         return await self._history(job_id, position)
 
     async def _history(self, job_id: bytes, position: int) -> list[tuple[int, Outcome]]:
-        """Ended attempts, oldest first."""
+        """Ended attempts, oldest first. By their numbers: a wall clock that was stepped back mixes up their times."""
         found = await self._store.attempts(job_id, position)
         return sorted(
-            ((finish_ms, outcome) for finish_ms, outcome in found), key=lambda ended: (ended[0], ended[1].attempt)
+            ((finish_ms, outcome) for finish_ms, outcome in found),
+            key=lambda ended: (ended[1].attempt, ended[1].state in TERMINAL, ended[0]),
         )
 
     async def _settled(self, group: int) -> None:

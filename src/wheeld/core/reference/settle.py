@@ -215,9 +215,10 @@ def fail(
 
 
 def take_back(state: State, now_ms: int, lease: Lease) -> JobState:
-    """The lease is given back without spending the attempt; the job waits again at the time it had."""
+    """The lease is given back without spending the attempt, which a redelivery only repeats; the job waits again at the
+    time it had."""
     job = lease.job
-    job.attempt -= 0 if lease.redelivery else 1
+    job.attempt -= 1
     flags = TO_BACKLOG if job.due_ms < state.watermark_ms else 0
     body = RELEASE_BODY.pack(job.job_id, lease.fencing, job.due_ms, job.attempt)
     tail = pack_tail(job.spec.priority, job.spec.queue) if flags else b""
