@@ -95,7 +95,7 @@ class Caller:
                 return await answer_of(method.future(request, timeout=max(0.0, min(left_s, TRY_S_MAX))))
             except grpc.RpcError as rpc_error:
                 failure = failure_of(rpc_error, self._address)
-            wait_s = max(failure.delay_s or 0.0, backoff.next_s())
+            wait_s = max(failure.delay_s, backoff.next_s())
             if not failure.retry or time.monotonic() + wait_s >= deadline:
                 raise failure.error
             self._on_retry()

@@ -15,7 +15,6 @@ from wheeld.model.errors import FIELD_NAMES, ErrorKind, Refused, WheeldError
 if TYPE_CHECKING:
     import grpc
 
-ERROR_DOMAIN: Final = "wheeld.dev"
 _TRANSPORT: Final = frozenset({"UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED", "INTERNAL", "UNKNOWN"})
 _FIELDS: Final = {name: number for number, name in FIELD_NAMES.items()}
 _BACKOFF_FIRST_S: Final = 0.05
@@ -33,11 +32,11 @@ class Unreachable(WheeldError):
 
 
 class Failure:
-    """One failed call: the error for the caller, whether to try again, and after how long if the daemon said so."""
+    """One failed call: the error for the caller, whether to try again, and how long to wait before at least."""
 
     __slots__ = ("delay_s", "error", "retry")
 
-    def __init__(self, error: WheeldError, *, retry: bool, delay_s: float | None = None) -> None:
+    def __init__(self, error: WheeldError, *, retry: bool, delay_s: float = 0.0) -> None:
         self.error, self.retry, self.delay_s = error, retry, delay_s
 
 
@@ -48,41 +47,19 @@ def refusal(code: int, detail: str, field: str = "") -> Refused:
     return Refused(code, detail, field=_FIELDS.get(field, errors.Field.NONE))
 
 
-def _details(rpc_error: Any) -> tuple[str, str, float | None]:
-    """(reason, field, delay in seconds) of google.rpc details; reason is "" when the daemon sent none."""
-    from google.rpc import error_details_pb2
-    from grpc_status import rpc_status
-
-    reason, field, delay_s = "", "", None
-    try:
-        status = rpc_status.from_call(rpc_error)
-    except ValueError:
-        # The trailer contradicts the status: not the daemon's answer.
-        return reason, field, delay_s
-    info, wait, bad = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo(), error_details_pb2.BadRequest()
-    for detail in status.details if status is not None else ():
-        if detail.Unpack(info) and info.domain == ERROR_DOMAIN:
-            reason = info.reason
-            field = field or info.metadata.get("field", "")
-        elif detail.Unpack(wait):
-            delay_s = wait.retry_delay.seconds + wait.retry_delay.nanos / 1e9
-        elif detail.Unpack(bad) and bad.field_violations:
-            field = bad.field_violations[0].field
-    return reason, field, delay_s
-
-
 def failure_of(rpc_error: grpc.RpcError, address: str) -> Failure:
     """What a failed call means."""
+    from wheeld.wire.status import from_rpc_error
+
     call: Any = rpc_error
+    refused = from_rpc_error(call)
+    if refused is not None:
+        return Failure(refused.error, retry=refused.error.kind.retry, delay_s=refused.retry_delay_ms / 1000)
     status = call.code().name
     text = call.details() or status
-    reason, field, delay_s = _details(call)
-    kind = errors.BY_REASON.get(reason)
-    if kind is not None:
-        return Failure(refusal(kind.code, text, field), retry=kind.retry, delay_s=delay_s)
-    if reason or status not in _TRANSPORT:
-        return Failure(Refused(errors.INTERNAL, f"{status} from {address}: {text}"), retry=False)
-    return Failure(Unreachable(f"{address}: {text}"), retry=True)
+    if status in _TRANSPORT:
+        return Failure(Unreachable(f"{address}: {text}"), retry=True)
+    return Failure(Refused(errors.INTERNAL, f"{status} from {address}: {text}"), retry=False)
 
 
 class Backoff:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, Unpack
 
-from wheeld.client.jobs import JobOptions, OptionWords, encode_job
+from wheeld.client.jobs import JobOptions, OptionWords, finish_job, head_of
 from wheeld.client.payload import Arguments, encode_arguments
 from wheeld.client.times import Moment, Span
 from wheeld.model import errors
@@ -48,9 +48,11 @@ class Submitter(Generic[P]):
         self, args: tuple[Any, ...], kwargs: dict[str, Any], *, when: Moment | None = None, delay: Span | None = None
     ) -> bytes:
         """The job for `Client.submit_many`."""
-        return encode_job(
-            self._name, self._payload(args, kwargs), schedule_time=when, delay=delay, options=self._options
-        )
+        return finish_job(self._head, self._payload(args, kwargs), when, delay)
+
+    @functools.cached_property
+    def _head(self) -> bytes:
+        return head_of(self._name, self._options)
 
     def _payload(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
         if not self._raw:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, Final, TypedDict
 
 from wheeld.client.times import Moment, Span, moment_ns, set_ns, span_ns
@@ -76,6 +76,18 @@ class OptionWords(TypedDict, total=False):
 NO_OPTIONS: Final = JobOptions()
 
 
+_PAYLOAD_TAG: Final = b"\x1a"
+_SCHEDULE_TIME_TAG: Final = b"\x22"
+_DELAY_TAG: Final = b"\x2a"
+
+
+@cache
+def _duration() -> Any:
+    from google.protobuf import duration_pb2
+
+    return duration_pb2.Duration
+
+
 @cache
 def _new_job() -> Any:
     from wheeld.wire.pb.v1 import job_pb2
@@ -96,7 +108,9 @@ def length_delimited(tag: bytes, body: bytes) -> bytes:
     return bytes(head) + body
 
 
-def _write_options(job: Any, options: JobOptions) -> None:
+def head_of(type: str, options: JobOptions) -> bytes:
+    """The fields of a NewJob that are the same for every call of a handler: all but its payload and its time."""
+    job = _new_job()(type=type, queue=options.queue)
     if options.priority is not None:
         job.priority = options.priority
     job.idempotency_key = options.key
@@ -111,16 +125,45 @@ def _write_options(job: Any, options: JobOptions) -> None:
         set_ns(job.lease_duration, span_ns(options.lease_duration))
     if options.retry is not None:
         options.retry.write(job.retry_policy)
+    head: bytes = job.SerializeToString()
+    return head
+
+
+@lru_cache(maxsize=1024)
+def _plain_head(type: str) -> bytes:
+    return head_of(type, NO_OPTIONS)
+
+
+def _one_time(schedule_time: Moment | None, delay: Span | None) -> None:
+    if schedule_time is not None and delay is not None:
+        raise Misused(errors.FIELD_INVALID, "both schedule_time and delay are given", hint="Give one of them.")
 
 
 def write_when(message: Any, schedule_time: Moment | None, delay: Span | None) -> None:
-    """The `when` of a NewJob or of a RescheduleJobRequest."""
+    """The `when` of a RescheduleJobRequest."""
+    _one_time(schedule_time, delay)
     if schedule_time is not None:
-        if delay is not None:
-            raise Misused(errors.FIELD_INVALID, "both schedule_time and delay are given", hint="Give one of them.")
         set_ns(message.schedule_time, moment_ns(schedule_time))
     elif delay is not None:
         set_ns(message.delay, span_ns(delay))
+
+
+def _time_bytes(nanoseconds: int) -> bytes:
+    """Timestamp and Duration have the same fields."""
+    seconds, nanos = divmod(nanoseconds, 1_000_000_000)
+    encoded: bytes = _duration()(seconds=seconds, nanos=nanos).SerializeToString()
+    return encoded
+
+
+def finish_job(head: bytes, payload: bytes, schedule_time: Moment | None, delay: Span | None) -> bytes:
+    """A job's head with payload and time, as one `jobs` element of a batch message."""
+    body = head + length_delimited(_PAYLOAD_TAG, payload) if payload else head
+    if schedule_time is not None:
+        _one_time(schedule_time, delay)
+        body += length_delimited(_SCHEDULE_TIME_TAG, _time_bytes(moment_ns(schedule_time)))
+    elif delay is not None:
+        body += length_delimited(_DELAY_TAG, _time_bytes(span_ns(delay)))
+    return length_delimited(JOBS_TAG, body)
 
 
 def encode_job(
@@ -132,9 +175,5 @@ def encode_job(
     options: JobOptions = NO_OPTIONS,
 ) -> bytes:
     """The job as one `jobs` element of a batch message. Protobuf promises no order of labels, so the bytes are kept."""
-    job = _new_job()(type=type, payload=payload, queue=options.queue)
-    if schedule_time is not None or delay is not None:
-        write_when(job, schedule_time, delay)
-    if options is not NO_OPTIONS:
-        _write_options(job, options)
-    return length_delimited(JOBS_TAG, job.SerializeToString())
+    head = _plain_head(type) if options is NO_OPTIONS else head_of(type, options)
+    return finish_job(head, payload, schedule_time, delay)

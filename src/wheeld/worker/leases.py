@@ -90,6 +90,8 @@ class LeaseTable:
         self._jobs: dict[str, HeldJob] = {}
         self._scan_s = _IDLE_SCAN_S
         self._next_scan_s = monotonic() + self._scan_s
+        self.hastened = False
+        """The next scan came nearer: who sleeps until it must wake. Cleared by `due_renewals`."""
 
     def __len__(self) -> int:
         return len(self._held)
@@ -146,6 +148,7 @@ class LeaseTable:
     def due_renewals(self) -> list[bytes]:
         """Tokens to be renewed now: a third of their lease has passed, and they are not being settled."""
         now_s = self._monotonic()
+        self.hastened = False
         if now_s < self._next_scan_s:
             return []
         due: list[bytes] = []
@@ -165,4 +168,6 @@ class LeaseTable:
     def _hasten(self, duration_s: float, now_s: float) -> None:
         if duration_s / _SCANS_PER_LEASE < self._scan_s:
             self._scan_s = duration_s / _SCANS_PER_LEASE
-            self._next_scan_s = min(self._next_scan_s, now_s + self._scan_s)
+            if now_s + self._scan_s < self._next_scan_s:
+                self._next_scan_s = now_s + self._scan_s
+                self.hastened = True

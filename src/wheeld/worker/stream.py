@@ -105,7 +105,7 @@ class LeaseStream:
                 self._outbox.drop(old)
                 if held.outcome is not None:
                     self._outbox.settle(held.token, held.outcome.encode(held.token, held.context.receive_time_us))
-            if adopted:
+            if adopted or self._leases.hastened:
                 self._changed.notify_all()
         self.counts["leases"] += len(fresh)
         self.counts["adopted"] += len(adopted)
@@ -115,6 +115,8 @@ class LeaseStream:
         """Hold leases that `settle_together` will settle."""
         with self._changed:
             held = self._leases.add_together(tokens, shortest_s)
+            if self._leases.hastened:
+                self._changed.notify_all()
         self.counts["leases"] += len(tokens)
         return held
 
@@ -241,6 +243,8 @@ class LeaseStream:
         with self._changed:
             interval = opened.ping_interval
             self._ping_s = interval.seconds + interval.nanos / 1e9 or _PING_S_DEFAULT
+            # Who writes sleeps by the old interval.
+            self._changed.notify_all()
         self.opened.set()
 
     def _on_settled(self, items: Any) -> None:
