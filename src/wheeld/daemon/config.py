@@ -85,7 +85,7 @@ def _from_file(file: Path | None) -> dict[str, Any]:
         raise StartFailure(f"The configuration {file} is no TOML: {error}", "Mend the file.") from None
     for key in found:
         if key not in NAMES:
-            raise _unknown(key, f"file {file}", NAMES)
+            raise _unknown(key, f"file {file}")
     return found
 
 
@@ -96,14 +96,15 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
             continue
         name = variable.removeprefix(PREFIX).lower()
         if name not in NAMES:
-            raise _unknown(variable, "the environment", [PREFIX + known.upper() for known in NAMES])
+            raise _unknown(variable, "the environment", PREFIX)
         found[name] = value
     return found
 
 
-def _unknown(key: str, where: str, known: Any) -> StartFailure:
-    near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
-    guess = f"Did you mean `{near[0]}`?" if near else "`wheeld config show` lists the options."
+def _unknown(key: str, where: str, prefix: str = "") -> StartFailure:
+    near = difflib.get_close_matches(key.removeprefix(prefix).lower(), NAMES, n=1)
+    nearest = prefix + (near[0].upper() if prefix else near[0]) if near else ""
+    guess = f"Did you mean `{nearest}`?" if nearest else "`wheeld config show` lists the options."
     return StartFailure(f"Unknown option `{key}` in {where}", guess)
 
 

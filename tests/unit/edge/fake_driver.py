@@ -30,8 +30,8 @@ def skew(*values_us: int) -> bytes:
 def queue_view(path: bytes, **changes: object) -> QueueView:
     """A queue at rest."""
     facts: dict[str, object] = {
-        "queue": path, "paused": False, "ready": 0, "running": 0, "backlog": False, "spills": 0, "streams": 0, "credit": 0,
-        "oldest_due_ms": 0, "release_skew": skew(), "receive_skew": skew(),
+        "queue": path, "paused": False, "ready": 0, "running": 0, "backlog": False, "spills": 0, "streams": 0,
+        "credit": 0, "oldest_due_ms": 0, "release_skew": skew(), "receive_skew": skew(),
     }  # fmt: skip
     return QueueView(**{**facts, **changes})  # type: ignore[arg-type]
 
@@ -42,7 +42,15 @@ def lease_frame(count: int, first_fencing: int = 1, payload: bytes = b"") -> byt
     parts = []
     for fencing in range(first_fencing, first_fencing + count):
         head = packed.GRANT_HEAD.pack(
-            packed.GRANT_HEAD.size - 4 + len(spec), pack_id(1, 2, fencing), fencing, 1000, 31_000, 30_000, 1, 0, len(spec)
+            packed.GRANT_HEAD.size - 4 + len(spec),
+            pack_id(1, 2, fencing),
+            fencing,
+            1000,
+            31_000,
+            30_000,
+            1,
+            0,
+            len(spec),
         )
         parts.append(head + spec)
     return b"".join(parts)
@@ -120,8 +128,8 @@ class FakeDriver:
         return packed.SETTLE_RESULT.pack(packed.OP_ACK, 0, 0, 5, 0, 0) * count
 
     async def open_stream(
-        self, session: bytes, worker: bytes, queues: Sequence[bytes], max_jobs: int, max_bytes: int, lease_ms: int, held: bytes,
-        outbox: Outbox,
+        self, session: bytes, worker: bytes, queues: Sequence[bytes], max_jobs: int, max_bytes: int, lease_ms: int,
+        held: bytes, outbox: Outbox,
     ) -> Opened:  # fmt: skip
         stream = Stream(session, worker, list(queues), max_jobs, held, outbox)
         self.streams.append(stream)
