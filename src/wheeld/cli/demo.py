@@ -1,24 +1,24 @@
-"""`wheeld demo`: a daemon, a producer and a worker for half a minute; the daemon is killed in the middle, nothing is lost.
+"""`wheeld demo`: a daemon, a producer and a worker for half a minute; the daemon is killed in the middle, nothing is
+lost.
 
-Owns the acts and the processes. Does not own the judgement (demo_tally). Everything goes through the public SDK, as a user's program
-would. Invariant: whatever happens, the processes end and the temporary directory goes.
+Owns the acts and the processes. Does not own the judgement (demo_tally). Everything goes through the public SDK, as a
+user's program would. Invariant: whatever happens, the processes end and the temporary directory goes.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import socket
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 from rich.console import Console
 
-from wheeld.cli.demo_jobs import QUEUE, TYPE, Run, parse
+from wheeld.cli.demo_jobs import QUEUE, TYPE, parse
 from wheeld.cli.demo_screen import Screen
 from wheeld.cli.demo_tally import Tally
 from wheeld.client.client import Client, JobHandle
@@ -29,6 +29,7 @@ BURST_JOBS = 2000
 KILL_AFTER_S = 9.0
 """From the first act on."""
 START_S_MAX = 30.0
+PROBE_S = 0.5
 PATIENCE_S = 20.0
 OPTIONS = JobOptions(queue=QUEUE)
 
@@ -67,7 +68,7 @@ class Demo:
         """The whole play; 1 when something was lost, early or not explained."""
         try:
             async with Client(self._address) as client:
-                await self._start_daemon(client)
+                await self._start_daemon()
                 async with self._worker(client):
                     await self._play(client)
                     await self._wait_for_all()
@@ -77,7 +78,7 @@ class Demo:
         return 1 if any(self._tally.failures().values()) else 0
 
     # -- processes -----------------------------------------------------------------
-    async def _start_daemon(self, client: Client) -> None:
+    async def _start_daemon(self) -> None:
         began = time.monotonic()
         log = self._folder / "daemon.log"
         with log.open("ab") as output:
@@ -89,9 +90,10 @@ class Demo:
         while True:
             if self._daemon.returncode is not None:
                 raise StartFailure("The daemon of the demo did not start", log.read_text(errors="replace"), 1)
-            with contextlib.suppress(WheeldError, TimeoutError):
-                async with asyncio.timeout(1):
-                    await client.server_info()
+            # A client of its own: the producer's may be waiting out the backoff of its last attempt to connect.
+            with contextlib.suppress(WheeldError):
+                async with Client(self._address, timeout=PROBE_S) as probe:
+                    await probe.server_info()
                     break
             if time.monotonic() - began > START_S_MAX:
                 raise StartFailure(
@@ -143,11 +145,11 @@ class Demo:
         self._screen.act("Jobs with a delay, each at its own millisecond; and a burst, all in the same one")
         start_ms = now_ms() + 300
         await self._submit_at(client, {f"delayed-{number}": start_ms + 613 * number for number in range(8)})
-        await self._submit_at(client, {f"burst-a-{number}": start_ms + 3000 for number in range(BURST_JOBS)})
+        await self._submit_at(client, {f"burst-a-{number}": start_ms + 2550 for number in range(BURST_JOBS)})
         # What comes due around the kill and behind it is accepted now, and must outlive the daemon.
         await self._submit_at(client, {f"near-kill-{number}": kill_ms - 1000 + 100 * number for number in range(60)})
         await self._submit_at(client, {f"behind-{number}": kill_ms + 6000 + 613 * number for number in range(8)})
-        await self._submit_at(client, {f"burst-b-{number}": kill_ms + 9000 for number in range(BURST_JOBS)})
+        await self._submit_at(client, {f"burst-b-{number}": kill_ms + 8550 for number in range(BURST_JOBS)})
         await asyncio.sleep(max(kill_ms - 500 - now_ms(), 0) / 1000)
         await self._crash(client, kill_ms)
         self._screen.act("The rest of what was accepted before the kill, on time again")
@@ -167,7 +169,7 @@ class Demo:
         self._tally.killed_ms = now_ms()
         await self._kill_daemon()
         self._screen.daemon_killed(pid, self._tally.waiting())
-        await self._start_daemon(client)
+        await self._start_daemon()
         self._tally.serving_ms = now_ms()
         await on_its_way
         self._screen.told(f"the {len(due)} jobs of the interrupted submit were accepted, each once")
@@ -179,7 +181,8 @@ class Demo:
     async def _submit_at(self, client: Client, dues_ms: dict[str, int]) -> None:
         self._tally.intended_ms.update(dues_ms)
         encoded = [
-            encode_job(TYPE, name.encode(), schedule_time=due_ms / 1000, options=OPTIONS) for name, due_ms in dues_ms.items()
+            encode_job(TYPE, name.encode(), schedule_time=due_ms / 1000, options=OPTIONS)
+            for name, due_ms in dues_ms.items()
         ]
         for name, handle in zip(dues_ms, await client.submit_many(encoded), strict=True):
             assert isinstance(handle, JobHandle)
@@ -194,8 +197,7 @@ async def until(done: Callable[[], bool], news: asyncio.Event) -> None:
     """Return when it is done, or when there was no news for a while."""
     while not done():
         news.clear()
-        waiter: Awaitable[object] = news.wait()
         try:
-            await asyncio.wait_for(waiter, PATIENCE_S)
+            await asyncio.wait_for(news.wait(), PATIENCE_S)
         except TimeoutError:
             return

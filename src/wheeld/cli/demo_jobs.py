@@ -1,6 +1,7 @@
 """The worker of `wheeld demo`, a process of its own: prints one line for each job that it runs.
 
-Owns the form of the line. Invariant: a line is out before the job is acked, so that what was done is known even if everything dies.
+Owns the form of the line. Invariant: a line is out before the job is acked, so that what was done is known even if
+everything dies.
 """
 
 from __future__ import annotations
@@ -50,9 +51,7 @@ def make_app(address: str) -> App:
 
     @app.job(TYPE, queue=QUEUE, raw=True)
     async def show(payload: bytes, *, ctx: Context) -> None:
-        run = Run(
-            payload.decode(), ctx.job_id, ctx.attempt, ctx.redelivery, ctx.schedule_time_ms, ctx.receive_time_us
-        )
+        run = Run(payload.decode(), ctx.job_id, ctx.attempt, ctx.redelivery, ctx.schedule_time_ms, ctx.receive_time_us)
         os.write(sys.stdout.fileno(), run.line().encode())
 
     return app

@@ -12,7 +12,12 @@ from dataclasses import dataclass, field
 from wheeld.cli.demo_jobs import Run
 
 QUANTILES = (("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999))
-NOW, BEFORE, DOWN, AFTER = "submitted to run now", "due before the kill", "due while it was down", "due after the restart"
+NOW, BEFORE, DOWN, AFTER = (
+    "submitted to run now",
+    "due before the kill",
+    "due while it was down",
+    "due after the restart",
+)
 PHASES = (NOW, BEFORE, DOWN, AFTER)
 
 
