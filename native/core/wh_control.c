@@ -119,7 +119,6 @@ int wh_core_cancel(wh_core *core, uint64_t now_ms, const uint8_t *id_bytes, wh_b
 static bool take_back_found(wh_core *core, uint64_t now_ms, wh_found *found, uint8_t **copy) {
     const wh_job *job = wh_job_at(core, found->reference);
     uint32_t lease = (uint32_t)job->stamp, spec_len = wh_spec_size(job->spec);
-    bool redelivery = wh_lease_at(core, lease)->redelivery;
     wh_id id = job->id;
     *copy = malloc(spec_len);
     if (*copy == NULL)
@@ -128,7 +127,7 @@ static bool take_back_found(wh_core *core, uint64_t now_ms, wh_found *found, uin
     found->stored = *job;
     found->stored.spec = *copy;
     found->stored.flags = 0;
-    found->stored.attempt = (uint16_t)(job->attempt - (!redelivery && job->attempt));
+    found->stored.attempt = (uint16_t)(job->attempt - (job->attempt != 0));
     wh_take_back(core, now_ms, lease);
     found->reference = wh_job_find(core, id);
     return true;

@@ -85,12 +85,12 @@ static uint8_t fail(wh_core *core, uint64_t now_ms, uint32_t at, uint8_t kind, u
     return WH_STATE_RETRYING;
 }
 
-/* The lease is given back without spending the attempt; the job waits again at the time it had. Returns its state then. */
+/* The lease is given back without spending the attempt, which a redelivery only repeats; the job waits again at the time it had. Returns its state then. */
 uint8_t wh_take_back(wh_core *core, uint64_t now_ms, uint32_t at) {
     wh_lease *lease = wh_lease_at(core, at);
     uint32_t job_at = lease->job;
     wh_job *job = wh_job_at(core, job_at);
-    if (!lease->redelivery && job->attempt)
+    if (job->attempt)
         job->attempt--;
     uint8_t flags = job->due_ms < core->watermark_ms ? WH_TO_BACKLOG : 0;
     wh_stage_release(core, now_ms, job, lease, flags);
