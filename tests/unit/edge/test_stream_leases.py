@@ -190,7 +190,7 @@ async def test_a_drain_lets_the_worker_settle(edge: Edge) -> None:
 
 async def test_a_drain_ends_a_stream_at_its_deadline(edge: Edge) -> None:
     call = await opened(edge)
-    edge.gate.close(edge.clock.wall_ms())
+    edge.gate.close(edge.clock.wall_ms() + 50)
     edge.driver.streams[0].outbox.closed(errors.DRAINING, "going down")
     assert (await call.read()).WhichOneof("message") == "drain"
     assert (await refused(call.read())).kind.code == errors.DRAINING
