@@ -84,7 +84,7 @@ class Client:
     async def submit_many(
         self, jobs: Iterable[bytes], *, return_errors: bool = False
     ) -> list[JobHandle | WheeldError] | list[JobHandle]:
-        """Create many jobs, each made by `encode_job`, some batches at a time. The daemon takes or refuses each by itself.
+        """Create many jobs, each made by `encode_job`, some batches at a time. Each is taken or refused by itself.
 
         Raises the first refusal once all are answered; with `return_errors` the errors stand in the list instead.
         """

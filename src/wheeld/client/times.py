@@ -1,7 +1,7 @@
 """Times and spans as users write them: datetimes, timedeltas, seconds, "15m".
 
-Owns: the forms that are accepted. Numbers, datetimes and timedeltas count to the microsecond. Invariant: a naive datetime
-is refused, because nobody can know its zone.
+Owns: the forms that are accepted. Numbers, datetimes and timedeltas count to the microsecond.
+Invariant: a naive datetime is refused, because nobody can know its zone.
 """
 
 from __future__ import annotations

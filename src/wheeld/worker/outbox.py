@@ -68,7 +68,7 @@ class Outbox:
         self._pong = False
 
     def take(self) -> bytes | None:
-        """The next message, or None when there is nothing to say. Renewals come before settles, so they never starve."""
+        """The next message; None when there is nothing to say. Renewals come before settles, so they never starve."""
         from wheeld.wire.pb.v1 import worker_service_pb2 as pb
 
         message: Any

@@ -249,17 +249,19 @@ class LeaseStream:
 
     def _on_settled(self, items: Any) -> None:
         refused: Counter[int] = Counter()
+        settled = 0
         with self._changed:
             for item in items:
                 if item.operation == _RENEW:
                     self._on_renewed(item)
                     continue
+                settled += 1
                 self._outbox.drop(item.lease_token)
                 self._leases.remove(item.lease_token)
                 if item.code:
                     refused[item.code] += 1
             self._changed.notify_all()
-        self.counts["settled"] += len(items)
+        self.counts["settled"] += settled
         for code, count in refused.items():
             reason = errors.REGISTRY[code].reason if code in errors.REGISTRY else str(code)
             self.counts["refused"] += count

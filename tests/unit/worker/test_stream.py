@@ -8,9 +8,9 @@ from tests.unit.worker.fake_server import ACK, FakeDaemon
 from tests.unit.worker.harness import running
 from wheeld.client.app import App
 from wheeld.model import errors, limits
+from wheeld.wire.pb.v1 import worker_service_pb2 as pb
 from wheeld.worker.leases import LeaseTable
 from wheeld.worker.outbox import Outbox
-from wheeld.wire.pb.v1 import worker_service_pb2 as pb
 
 
 class Gated:
@@ -185,7 +185,7 @@ def test_renewals_fall_due_within_half_a_lease() -> None:
             assert due == [b"a", b"b"]
             renewed_s.append(now_s)
     gaps = [after - before for before, after in zip([1000.0, *renewed_s], renewed_s, strict=False)]
-    assert 2.0 <= min(gaps) and max(gaps) <= 3.0
+    assert min(gaps) >= 2.0 and max(gaps) <= 3.0
     held.settling = long.settling = True
     now_s += 1000
     assert table.due_renewals() == []

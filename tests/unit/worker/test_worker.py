@@ -17,9 +17,9 @@ from wheeld.client.context import Context, current_context
 from wheeld.client.outcomes import Fail, Retry
 from wheeld.model import errors, limits
 from wheeld.model.errors import Refused
+from wheeld.wire.pb.v1 import worker_service_pb2 as pb
 from wheeld.worker.outcome import Ack, Nack, describe, encode_acks, success
 from wheeld.worker.worker import Worker
-from wheeld.wire.pb.v1 import worker_service_pb2 as pb
 
 
 async def outcome_of(daemon: FakeDaemon, type: str, payload: bytes = b"") -> tuple[int, pb.Ack | pb.Nack]:
@@ -132,10 +132,12 @@ async def test_a_blocking_handler_keeps_its_lease(daemon: FakeDaemon, app: App) 
 
 
 async def test_a_revoked_job_is_told_and_its_result_dropped(daemon: FakeDaemon, app: App) -> None:
+    begun = asyncio.Event()
     told: list[str] = []
 
     @app.job()
     async def patient(*, ctx: Context) -> str:
+        begun.set()
         await ctx.cancelled.wait_async()
         told.append(ctx.job_id)
         return "too late"
@@ -145,7 +147,7 @@ async def test_a_revoked_job_is_told_and_its_result_dropped(daemon: FakeDaemon, 
 
     async with running(daemon, app) as worker:
         job_id = daemon.add("patient")
-        await daemon.until(lambda: daemon.leases)
+        await begun.wait()
         daemon.revoke(next(iter(daemon.leases)), errors.CANCELLED)
         while worker.counts.get("dropped") != 1:
             await asyncio.sleep(0)
@@ -155,11 +157,12 @@ async def test_a_revoked_job_is_told_and_its_result_dropped(daemon: FakeDaemon, 
 
 async def test_an_attempt_taken_back_ends_before_the_next_begins(daemon: FakeDaemon, app: App) -> None:
     log: list[str] = []
-    told, end = asyncio.Event(), asyncio.Event()
+    begun, told, end = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
     @app.job()
     async def slow_to_stop(*, ctx: Context) -> None:
         log.append(f"begin {ctx.attempt}")
+        begun.set()
         if ctx.attempt == 1:
             await ctx.cancelled.wait_async()
             told.set()
@@ -168,7 +171,7 @@ async def test_an_attempt_taken_back_ends_before_the_next_begins(daemon: FakeDae
 
     async with running(daemon, app):
         job_id = daemon.add("slow_to_stop")
-        await daemon.until(lambda: daemon.leases)
+        await begun.wait()
         daemon.revoke(next(iter(daemon.leases)), errors.LEASE_EXPIRED)
         daemon.send_leases(daemon.lease(job_id))
         await told.wait()
