@@ -10,12 +10,15 @@ from __future__ import annotations
 import asyncio
 import time
 from array import array
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from typing import TypeAlias
 
 import grpc.aio
 
 from wheeld.bench.messages import open_message, settle_message
 from wheeld.wire.pb.v1 import job_service_pb2, worker_service_pb2
+
+RawCall: TypeAlias = "grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]"
 
 OPTIONS = [
     ("grpc.max_receive_message_length", 64 << 20),
@@ -41,7 +44,9 @@ class Submitter:
 
     def __init__(self, address: str, in_flight: int) -> None:
         self._channels = [connect(address) for _ in range(min(in_flight, 2))]
-        self._calls = [channel.unary_unary("/wheeld.v1.JobService/BatchCreateJobs") for channel in self._channels]
+        self._calls: list[RawCall] = [
+            channel.unary_unary("/wheeld.v1.JobService/BatchCreateJobs") for channel in self._channels
+        ]
         self._in_flight = in_flight
         self._answers: list[bytes] = []
         self.marks: list[tuple[float, int]] = []
@@ -104,7 +109,10 @@ class LeaseWorker:
 
     async def run(self) -> None:
         """Serve until `close`."""
-        call = self._channel.stream_stream("/wheeld.v1.WorkerService/StreamLeases")(self._requests())
+        method: grpc.aio.StreamStreamMultiCallable[bytes, bytes] = self._channel.stream_stream(
+            "/wheeld.v1.WorkerService/StreamLeases"
+        )
+        call = method(self._requests())
         async for message in call:
             received = now_us()
             response = worker_service_pb2.StreamLeasesResponse.FromString(message)
@@ -116,7 +124,7 @@ class LeaseWorker:
             elif kind == "opened":
                 self.opened.set()
 
-    async def _requests(self):  # type: ignore[no-untyped-def]
+    async def _requests(self) -> AsyncIterator[bytes]:
         yield self._first
         while (message := await self._outgoing.get()) is not None:
             yield message

@@ -31,6 +31,7 @@ COMMANDS: Final = (
     ("job", "wheeld.cli.jobs:app", "Submit jobs, look at them, change what has not run."),
     ("queue", "wheeld.cli.queues:app", "Look at queues, pause and resume them."),
     ("skew", "wheeld.cli.queues:skew", "How late jobs fired, by queue."),
+    ("bench", "wheeld.cli.bench:app", "Measure a running daemon."),
     ("store", "wheeld.cli.stores:app", "Check a data directory while no daemon uses it."),
     ("config", "wheeld.cli.configs:app", "Look at the daemon's configuration."),
 )
