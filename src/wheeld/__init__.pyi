@@ -1,4 +1,4 @@
-"""Names of the SDK for type checkers; `__init__.py` imports each when it is first used."""
+# Names of the SDK for type checkers; `__init__.py` imports each when it is first used.
 
 from wheeld._version import __version__ as __version__
 from wheeld.client.app import App as App
