@@ -1,7 +1,7 @@
 """What clients and workers know, and what must hold of it: the checker's side of the simulation.
 
-Owns the records of every submission, job and lease token, kept from calls and answers alone. Does not look into the node. Invariant: a
-promise that is broken raises `BrokenPromise` at the moment at which it shows.
+Owns the records of every submission, job and lease token, kept from calls and answers alone. Does not look into the
+node. Invariant: a promise that is broken raises `BrokenPromise` at the moment at which it shows.
 """
 
 from __future__ import annotations
@@ -141,7 +141,9 @@ class Book:
         record.tokens.append(token)
         return token
 
-    def _check_attempt(self, name: str, record: JobRecord, life: int, attempt: int, fencing: int, redelivery: bool) -> None:
+    def _check_attempt(
+        self, name: str, record: JobRecord, life: int, attempt: int, fencing: int, redelivery: bool
+    ) -> None:
         if not record.tokens:
             return
         last = record.tokens[-1]
@@ -159,7 +161,9 @@ class Book:
         boot_ms = self.clock.boot_ms()
         for other in record.tokens:
             if not other.given_up and boot_ms < other.valid_until:
-                raise BrokenPromise(f"{name} while token {other.fencing:#x} is valid for {other.valid_until - boot_ms} ms more")
+                raise BrokenPromise(
+                    f"{name} while token {other.fencing:#x} is valid for {other.valid_until - boot_ms} ms more"
+                )
 
     # -- settles ----------------------------------------------------------------------
     def session_lists(self, session: bytes, held: dict[int, bytes]) -> None:
@@ -186,12 +190,21 @@ class Book:
         token = self.tokens[fencing]
         record = self.jobs[token.job_id]
         name = f"job {id_to_text(token.job_id)} (item {record.number}) token {fencing:#x} op {sent.op}"
-        self.counts[f"settle {errors.REGISTRY[code].reason if code else 'ok'}{' again' if flags & RESULT_REPEATED else ''}"] += 1
+        self.counts[
+            f"settle {errors.REGISTRY[code].reason if code else 'ok'}{' again' if flags & RESULT_REPEATED else ''}"
+        ] += 1
         if code == errors.LEASE_NOT_YOURS:
             raise BrokenPromise(f"{name}: its own session is refused")
         if code:
-            if sent.newest and not sent.given_up and not record.cancel_tried and self.clock.boot_ms() < token.valid_until:
-                raise BrokenPromise(f"{name} is refused with {code} though valid for {token.valid_until - self.clock.boot_ms()} ms more")
+            if (
+                sent.newest
+                and not sent.given_up
+                and not record.cancel_tried
+                and self.clock.boot_ms() < token.valid_until
+            ):
+                raise BrokenPromise(
+                    f"{name} is refused with {code} though valid for {token.valid_until - self.clock.boot_ms()} ms more"
+                )
             return
         if flags & RESULT_REPEATED:
             return

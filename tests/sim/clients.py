@@ -1,6 +1,7 @@
 """Simulated clients: they submit, look, cancel, move, pause, and come again when nobody answered.
 
-Owns nothing of the node. Invariant: every item carries its number in the payload, and the book knows it before the node does.
+Owns nothing of the node. Invariant: every item carries its number in the payload, and the book knows it before the node
+does.
 """
 
 from __future__ import annotations
@@ -39,9 +40,15 @@ class Client:
     async def run(self) -> None:
         """One action after the other until the faults stop."""
         actions: list[tuple[int, Callable[[], Awaitable[None]]]] = [
-            (25, self.submit), (15, self.submit_numbered), (15, self.submit_keyed), (8, self.ask_again), (10, self.cancel),
-            (14, self.reschedule), (8, self.get), (3, self.attempts),
-        ]  # fmt: skip
+            (25, self.submit),
+            (15, self.submit_numbered),
+            (15, self.submit_keyed),
+            (8, self.ask_again),
+            (10, self.cancel),
+            (14, self.reschedule),
+            (8, self.get),
+            (3, self.attempts),
+        ]
         weights = [weight for weight, _ in actions]
         while not self.world.calm:
             full = len(self.world.book.submissions) > ITEMS_MAX
@@ -61,11 +68,17 @@ class Client:
         """A job for now, soon, the next buckets or far away."""
         chance, plan, now_ms = self.chance, self.world.plan, self.world.clock.wall_ms()
         spec = Spec(
-            queue=chance.choice(QUEUES), payload=bytes(chance.choice((0, 0, 10, 300))), priority=chance.choice((0, 4, 4, 9)),
-            max_attempts=chance.choice((1, 3, 20)), backoff_initial_ms=chance.choice((0, 50, 2000)), backoff_max_ms=4000,
+            queue=chance.choice(QUEUES),
+            payload=bytes(chance.choice((0, 0, 10, 300))),
+            priority=chance.choice((0, 4, 4, 9)),
+            max_attempts=chance.choice((1, 3, 20)),
+            backoff_initial_ms=chance.choice((0, 50, 2000)),
+            backoff_max_ms=4000,
             lease_ms=chance.choice((0, 0, 1000, 3000)),
-        )  # fmt: skip
-        ahead_ms = chance.choice((0, 0, 3, 40, 900, plan.bucket_width_ms, plan.horizon_ms, plan.horizon_ms * 2, plan.horizon_ms * 4))
+        )
+        ahead_ms = chance.choice(
+            (0, 0, 3, 40, 900, plan.bucket_width_ms, plan.horizon_ms, plan.horizon_ms * 2, plan.horizon_ms * 4)
+        )
         if chance.random() < 0.1:
             spec = spec.at(flags=FLAG_EXPIRE_AFTER, expire_ms=chance.choice((1, 500, 20_000)))
         if chance.random() < 0.3:
@@ -161,7 +174,14 @@ class Client:
             return known
         spec = self.spec()
         queue = b"n/" + key
-        made = book.submission(Spec(QUEUES[0], payload=queue + b"%d" % self.number, key=b"%d." % (self.number % 2) + key, schedule_ms=spec.schedule_ms))
+        made = book.submission(
+            Spec(
+                QUEUES[0],
+                payload=queue + b"%d" % self.number,
+                key=b"%d." % (self.number % 2) + key,
+                schedule_ms=spec.schedule_ms,
+            )
+        )
         self.keyed.setdefault(key, made)
         return made
 

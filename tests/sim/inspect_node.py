@@ -1,7 +1,7 @@
 """Looks into the node from outside its loop: is what it remembers what its entries say?
 
-Owns nothing. Invariants checked: the state after staging equals the state after replaying the same entries; what is not resident can be
-found again; the watermark leaves nothing behind; at the end no table holds anything of jobs that ended.
+Owns nothing. Invariants checked: the state after staging equals the state after replaying the same entries; what is not
+resident can be found again; the watermark leaves nothing behind; at the end no table holds anything of jobs that ended.
 """
 
 from __future__ import annotations
@@ -88,7 +88,8 @@ class Named:
         self.row = row
 
     def __str__(self) -> str:
-        return f"job {id_to_text(self.row.job_id)} due {self.row.due_ms}, attempt {self.row.attempt}, flags {self.row.flags}"
+        row = self.row
+        return f"job {id_to_text(row.job_id)} due {row.due_ms}, attempt {row.attempt}, flags {row.flags}"
 
 
 def check_watermark(fold: ReferenceFold, row: Row) -> None:

@@ -1,6 +1,7 @@
 """A journal in memory that survives crashes: groups become durable one after the other, each after a delay of its own.
 
-Owns what is durable. Invariant: a crash keeps a prefix of the groups under way (written, but nobody was told), and loses the rest.
+Owns what is durable. Invariant: a crash keeps a prefix of the groups under way (written, but nobody was told), and
+loses the rest.
 """
 
 from __future__ import annotations

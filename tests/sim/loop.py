@@ -1,7 +1,7 @@
 """An event loop in virtual time whose ready callbacks run in an order that a seed decides.
 
-Owns the order and the passing of time. Invariants: time moves only when nothing is ready (to the next timer) and by a few microseconds
-for each round; two runs with one seed make the same choices.
+Owns the order and the passing of time. Invariants: time moves only when nothing is ready (to the next timer) and by a
+few microseconds for each round; two runs with one seed make the same choices.
 """
 
 from __future__ import annotations
@@ -16,6 +16,10 @@ from wheeld.runtime.clock import SimClock
 
 ROUND_US_MAX = 40
 """What a round of callbacks takes, at most: so that times are not all alike."""
+
+
+ROUNDS_MAX = 3_000_000
+"""More rounds than this, and somebody goes round in circles."""
 
 
 class NothingLeftError(RuntimeError):
@@ -63,6 +67,8 @@ class SimLoop(asyncio.BaseEventLoop):
             if not handle.cancelled():
                 handle._run()
         self.rounds += 1
+        if self.rounds > ROUNDS_MAX:
+            raise RuntimeError("the node spins")
         self.pass_us(self._chance.randrange(ROUND_US_MAX))
 
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:

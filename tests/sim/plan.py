@@ -8,8 +8,8 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import lru_cache
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import wheeld.core.reference.dispatch as dispatch
@@ -57,14 +57,30 @@ def draw(seed: int) -> Plan:
     pick = chance.choice
     width = pick((500, 2_000, 6_000))
     return Plan(
-        shards=pick((1, 3, 8)), bucket_width_ms=width, horizon_ms=width * pick((1, 2, 3)),
-        resident_bytes_max=pick((6_000, 15_000, 40_000, 10_000_000)), departed_max=pick((5, 40, 100_000)),
-        recent_keys_max=pick((3, 10, 10_000)), busy_s=chance.uniform(10, 30), pace_s=pick((0.02, 0.06, 0.2)), clients=pick((2, 4)),
-        workers=pick((1, 3, 5)), journal_slow=pick((0, 0.03, 0.3)), store_slow=pick((0, 0.05, 0.4)), store_deadly=pick((0, 0, 0.05)),
-        crash_s=pick((0, 0, 2, 8)), step_s=pick((0, 0, 0, 4)), pause_s=pick((0, 2, 6)), faithless=pick((0, 0.2, 0.6)),
-        impatient=pick((0, 0, 0.05)), staged_bytes_max=pick((500, 3_000, 2_000_000)), retained_bytes_max=pick((20_000, 200_000, 10**9)),
-        tick_jobs_max=pick((1, 7, 8192)), load_bytes_min=pick((400, 3_000)), page_bytes=pick((300, 3_000, 10**6)),
-    )  # fmt: skip
+        shards=pick((1, 3, 8)),
+        bucket_width_ms=width,
+        horizon_ms=width * pick((1, 2, 3)),
+        resident_bytes_max=pick((6_000, 15_000, 40_000, 10_000_000)),
+        departed_max=pick((5, 40, 100_000)),
+        recent_keys_max=pick((3, 10, 10_000)),
+        busy_s=chance.uniform(10, 30),
+        pace_s=pick((0.02, 0.06, 0.2)),
+        clients=pick((2, 4)),
+        workers=pick((1, 3, 5)),
+        journal_slow=pick((0, 0.03, 0.3)),
+        store_slow=pick((0, 0.05, 0.4)),
+        store_deadly=pick((0, 0, 0.05)),
+        crash_s=pick((0, 0, 2, 8)),
+        step_s=pick((0, 0, 0, 4)),
+        pause_s=pick((0, 2, 6)),
+        faithless=pick((0, 0.2, 0.6)),
+        impatient=pick((0, 0, 0.05)),
+        staged_bytes_max=pick((500, 3_000, 2_000_000)),
+        retained_bytes_max=pick((20_000, 200_000, 10**9)),
+        tick_jobs_max=pick((1, 7, 8192)),
+        load_bytes_min=pick((400, 3_000)),
+        page_bytes=pick((300, 3_000, 10**6)),
+    )
 
 
 @contextmanager

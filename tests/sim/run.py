@@ -8,8 +8,9 @@ from __future__ import annotations
 import asyncio
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from tests.sim.book import BrokenPromise
@@ -18,15 +19,20 @@ from tests.sim.inspect_node import check_end, check_replay, unfinished
 from tests.sim.loop import SimLoop
 from tests.sim.plan import Plan, applied, draw
 from tests.sim.workers import Worker
-from tests.sim.world import NodeDownError, World
-from wheeld.core.reference import ReferenceCore
+from tests.sim.world import World
+from wheeld.core.factory import open_core
 from wheeld.runtime.clock import SimClock
 
 CHECK_S = 0.8
 DRAIN_S = 90
 """After the faults stop and the last job has come due, all must have ended within this time."""
 RESIDENT_SLACK = 3
-CORES: dict[str, Callable[..., Any]] = {"reference": ReferenceCore}
+CORES: dict[str, Callable[..., Any]] = {
+    name: partial(open_core, implementation=name) for name in ("reference", "native")
+}
+
+
+Story = Callable[[World], Awaitable[None]]
 
 
 @dataclass(slots=True)
@@ -34,6 +40,7 @@ class Result:
     """What a run leaves. `failure` None: nothing was found."""
 
     seed: int
+    core: str
     plan: Plan
     failure: BaseException | None
     trace_hash: str
@@ -42,18 +49,20 @@ class Result:
     rounds: int
 
 
-def run(seed: int, core: str = "reference") -> Result:
-    """Run a seed to its end."""
-    plan = draw(seed)
+def run(seed: int, core: str = "reference", plan: Plan | None = None, story: Story | None = None) -> Result:
+    """Run a seed to its end; or a story of one's own over a plan of one's own."""
+    plan = plan or draw(seed)
     clock = SimClock()
     loop = SimLoop(clock, seed)
     asyncio.set_event_loop(loop)
     try:
         with applied(plan):
             world = World(seed, plan, CORES[core], loop)
-            loop.set_exception_handler(lambda _, context: world.fail(context.get("exception") or RuntimeError(context["message"])))
+            loop.set_exception_handler(
+                lambda _, context: world.fail(context.get("exception") or RuntimeError(context["message"]))
+            )
             try:
-                loop.run_until_complete(drive(world))
+                loop.run_until_complete(drive(world, story or live))
             except Exception as error:
                 world.fail(error)
             for task in asyncio.all_tasks(loop):
@@ -65,40 +74,61 @@ def run(seed: int, core: str = "reference") -> Result:
     finally:
         asyncio.set_event_loop(None)
         loop.close()
-    counts = dict(sorted({**world.book.counts, **world.totals, "store deaths": world.store.deaths, "groups lost": world.journal.lost_groups,
-                          "groups kept untold": world.journal.kept_untold, "lives": world.lives}.items()))
-    return Result(seed, plan, world.failure, world.trace_hash, world.lines, counts, loop.rounds)
+    counts = {
+        **world.book.counts,
+        **world.totals,
+        "store deaths": world.store.deaths,
+        "groups lost": world.journal.lost_groups,
+        "groups kept untold": world.journal.kept_untold,
+        "lives": world.lives,
+    }
+    return Result(seed, core, plan, world.failure, world.trace_hash, world.lines, counts, loop.rounds)
 
 
-async def drive(world: World) -> None:
-    """The phases; ends early at the first failure."""
-    story = asyncio.ensure_future(live(world))
+async def drive(world: World, story: Story) -> None:
+    """Tell the story; it ends early at the first failure."""
+    told = asyncio.ensure_future(story(world))
     alarm = asyncio.ensure_future(world.failed.wait())
-    await asyncio.wait([story, alarm], return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.wait([told, alarm], return_when=asyncio.FIRST_COMPLETED)
     alarm.cancel()
-    if story.done():
-        error = story.exception()
+    if not told.done():
+        told.cancel()
+    elif (error := told.exception()) is not None:
+        world.fail(error)
+
+
+def start(world: World, person: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    """Let a person act; what goes wrong with it is the run's failure."""
+
+    def ended(task: asyncio.Task[None]) -> None:
+        error = None if task.cancelled() else task.exception()
         if error is not None:
             world.fail(error)
-    else:
-        story.cancel()
+
+    task = asyncio.ensure_future(person)
+    task.add_done_callback(ended)
+    return task
 
 
 async def live(world: World) -> None:
     """Busy, calm, drained, stopped."""
     plan = world.plan
     await world.boot()
-    people = [Client(world, number).run() for number in range(plan.clients)]
-    workers = [Worker(world, number, QUEUES if number == 0 else world.chance(f"q{number}").sample(QUEUES, 2)) for number in range(plan.workers)]
-    people += [worker.run() for worker in workers]
+    clients = [start(world, Client(world, number).run()) for number in range(plan.clients)]
+    workers = [
+        Worker(world, number, QUEUES if number == 0 else world.chance(f"q{number}").sample(QUEUES, 2))
+        for number in range(plan.workers)
+    ]
+    people = [worker.run() for worker in workers]
     people += [crash_now_and_then(world), step_now_and_then(world), look_now_and_then(world), fill_disk(world)]
     if plan.pause_s:
         people.append(pause_queues(world))
-    tasks = [asyncio.ensure_future(person) for person in people]
-    for task in tasks:
-        task.add_done_callback(lambda task: None if task.cancelled() or task.exception() is None else world.fail(task.exception()))
+    tasks = [start(world, person) for person in people]
     await asyncio.sleep(plan.busy_s)
     await calm_down(world)
+    _, waiting = await asyncio.wait(clients, timeout=DRAIN_S)
+    if waiting:
+        raise BrokenPromise(f"{len(waiting)} clients get no answer: {[task.get_stack() for task in waiting]}")
     await drain(world)
     world.over = True
     life = world.life
@@ -112,6 +142,7 @@ async def live(world: World) -> None:
     world.add_totals(life)
     await life.driver.stop()
     check_end(world)
+    assert len(tasks) == len(people)
     world.trace("end")
 
 
@@ -144,7 +175,10 @@ def stuck(world: World, left: list[bytes]) -> str:
     """What can be said of jobs that do not end."""
     assert world.life is not None
     driver = world.life.driver
-    jobs = [(job_id.hex(), world.store.fold.state_of(job_id), driver.core.get(world.clock.wall_ms(), job_id) is not None) for job_id in left[:3]]
+    jobs = [
+        (job_id.hex(), world.store.fold.state_of(job_id), driver.core.get(world.clock.wall_ms(), job_id) is not None)
+        for job_id in left[:3]
+    ]
     views = [(view.queue, view.paused, view.ready, view.running, view.backlog, view.credit) for view in driver.queues()]
     facts = driver.facts()
     return f"{jobs} now {world.clock.wall_ms()} queues {views} counters {driver.counters()} facts {facts}"
@@ -202,7 +236,9 @@ async def look_now_and_then(world: World) -> None:
             world.fail(error)
         over = over + 1 if above_cap(world) else 0
         if over > 20:
-            world.fail(BrokenPromise(f"memory stays above its cap: {world.life.driver.counters() if world.life else None}"))
+            world.fail(
+                BrokenPromise(f"memory stays above its cap: {world.life.driver.counters() if world.life else None}")
+            )
 
 
 def above_cap(world: World) -> bool:
@@ -212,15 +248,19 @@ def above_cap(world: World) -> bool:
         return False
     counters = life.driver.counters()
     leased = counters.leases * 600
-    return counters.resident_bytes > world.plan.resident_bytes_max + leased + world.plan.load_bytes_min + world.plan.page_bytes + 20 * 600
+    return (
+        counters.resident_bytes
+        > world.plan.resident_bytes_max + leased + world.plan.load_bytes_min + world.plan.page_bytes + 20 * 600
+    )
 
 
 def describe(result: Result, lines: int = 30) -> str:
     """A failure, with what is needed to see it again."""
     cause = "".join(traceback.format_exception(result.failure)) if result.failure else "nothing found"
     tail = "\n".join(result.lines[-lines:])
-    return f"{tail}\n{result.plan}\n{result.counts}\n{cause}\nSEED={result.seed}: again with `python -m tests.sim.run {result.seed}`"
+    again = f"SEED={result.seed}: again with `python -m tests.sim.run {result.seed} {result.core}`"
+    return "\n".join((tail, str(result.plan), str(result.counts), cause, again))
 
 
 if __name__ == "__main__":
-    print(describe(run(int(sys.argv[1]), *sys.argv[2:3]), lines=int(sys.argv[3]) if len(sys.argv) > 3 else 60))
+    print(describe(run(int(sys.argv[1]), *sys.argv[2:3]), lines=60))

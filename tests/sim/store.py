@@ -1,7 +1,8 @@
-"""The far tier in memory: the Store protocol over the reference fold, with delays, slices and deaths of the storekeeper.
+"""The far tier in memory: the Store protocol over the reference fold, with delays, slices and deaths of the
+storekeeper.
 
-Owns the fold (it survives crashes of the node, as a disk does) and its position. Invariant: only durable groups are folded, and an
-answer contains at least the group that was asked for.
+Owns the fold (it survives crashes of the node, as a disk does) and its position. Invariant: only durable groups are
+folded, and an answer contains at least the group that was asked for.
 """
 
 from __future__ import annotations
@@ -37,9 +38,19 @@ def row_of(fold: ReferenceFold, job_id: bytes) -> Row:
         return Row(job_id, state.due_ms, 0, state.attempt, state.state, flags, 0, 0, bytes(16), b"", state.error, spec)
     lease = layout.unpack_lease(record)
     return Row(
-        job_id, lease.due_ms, lease.fencing, lease.attempt, JobState.RUNNING, flags | ROW_LEASED, lease.lease_ms, lease.fire_ms,
-        lease.session, lease.worker, state.error, spec,
-    )  # fmt: skip
+        job_id,
+        lease.due_ms,
+        lease.fencing,
+        lease.attempt,
+        JobState.RUNNING,
+        flags | ROW_LEASED,
+        lease.lease_ms,
+        lease.fire_ms,
+        lease.session,
+        lease.worker,
+        state.error,
+        spec,
+    )
 
 
 def waiting_rows(fold: ReferenceFold, after: Place, before: Place) -> list[Row]:
@@ -187,7 +198,9 @@ class Client:
     async def keys(self, hashes: list[bytes], min_position: int) -> list[KeyFound | None]:
         fold = await self._serve(min_position)
         answer = [find_key(fold, hashed) for hashed in hashes]
-        await asyncio.sleep((0.5 if self._disk.chance.random() < self._disk.slow else 0.001) * self._disk.chance.random())
+        await asyncio.sleep(
+            (0.5 if self._disk.chance.random() < self._disk.slow else 0.001) * self._disk.chance.random()
+        )
         return answer
 
     async def attempts(self, job_id: bytes, min_position: int = 0) -> list[Attempt]:
@@ -217,8 +230,14 @@ def recovery_of(fold: ReferenceFold, position: int) -> Recovery:
     """What a restart goes on from."""
     tables = fold.tables
     return Recovery(
-        position=position, next_seq=list(fold.next_seq), index=list(fold.index), epoch=list(fold.epoch), watermark_ms=fold.watermark_ms,
+        position=position,
+        next_seq=list(fold.next_seq),
+        index=list(fold.index),
+        epoch=list(fold.epoch),
+        watermark_ms=fold.watermark_ms,
         queues={path: bool(record[1]) for path, record in tables[Table.QUEUES].items()},
         backlog_queues=list(dict.fromkeys(key.split(b"\0", 1)[0] for key in sorted(tables[Table.BACKLOG]))),
-        has_keys=bool(tables[Table.KEYS]), counts={}, sessions=b"".join(record[1:] for record in tables[Table.SESSIONS].values()),
-    )  # fmt: skip
+        has_keys=bool(tables[Table.KEYS]),
+        counts={},
+        sessions=b"".join(record[1:] for record in tables[Table.SESSIONS].values()),
+    )

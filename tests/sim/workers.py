@@ -1,4 +1,5 @@
-"""Simulated workers: they lease over a link that breaks, ack, nack, give back, fall silent, come back and repeat themselves.
+"""Simulated workers: they lease over a link that breaks, ack, nack, give back, fall silent, come back and repeat
+themselves.
 
 Owns one session each. Invariant: what a worker believes is told to the book before the node hears of it.
 """
@@ -68,7 +69,9 @@ class Worker:
         self.link += 1
         link, self.lost = self.link, asyncio.Event()
         lost = self.lost
-        outbox = SimOutbox(world, self.session, lambda kind, tokens, data: self.arrive(link, kind, tokens, data), lost.set)
+        outbox = SimOutbox(
+            world, self.session, lambda kind, tokens, data: self.arrive(link, kind, tokens, data), lost.set
+        )
         if not world.calm and chance.random() < 0.2:
             for fencing in [fencing for fencing in self.tokens if chance.random() < 0.3]:
                 del self.tokens[fencing]
@@ -82,7 +85,8 @@ class Worker:
         session, queues = self.session, self.queues
         patience_s = 0 if world.calm or chance.random() > world.plan.impatient else 0.01
         opened = await world.call(
-            lambda driver: driver.open_stream(session, self.name, queues, jobs_max, 1 << 20, lease_ms, tokens, outbox), patience_s
+            lambda driver: driver.open_stream(session, self.name, queues, jobs_max, 1 << 20, lease_ms, tokens, outbox),
+            patience_s,
         )
         world.trace(f"open {self.name!r} {opened.number} resumed {opened.resumed}")
         world.book.counts["streams"] += 1
@@ -166,9 +170,11 @@ class Worker:
         no_retry = packed.SETTLE_NO_RETRY if op == OP_NACK and chance.random() < 0.1 else 0
         delay_ms = chance.choice((packed.NO_DELAY, 0, 100, 4000)) if op == OP_NACK else packed.NO_DELAY
         error = b"no luck" if op == OP_NACK else b""
-        batch = packed.SETTLE_BATCH_HEAD.pack(1, 0) + packed.SETTLE_HEAD.pack(
-            op, no_retry, len(error), 0, delay_ms, extend_ms, token.fencing, token.job_id, 0
-        ) + error  # fmt: skip
+        batch = (
+            packed.SETTLE_BATCH_HEAD.pack(1, 0)
+            + packed.SETTLE_HEAD.pack(op, no_retry, len(error), 0, delay_ms, extend_ms, token.fencing, token.job_id, 0)
+            + error
+        )
         told_ms = extend_ms or 1000
         while not world.over:
             if world.life is None or not world.life.serving:
@@ -187,4 +193,3 @@ class Worker:
             if op != OP_RENEW or code:
                 self.tokens.pop(token.fencing, None)
             return
-

@@ -1,4 +1,5 @@
-"""The simulated machine: disks that survive, a node that starts and dies, a clock that is stepped, and calls that may never return.
+"""The simulated machine: disks that survive, a node that starts and dies, a clock that is stepped, and calls that may
+never return.
 
 Owns the lives of the node. Invariant: what belonged to a dead life touches neither the disks nor a worker any more.
 """
@@ -19,7 +20,6 @@ from tests.sim.store import MemoryStore
 from wheeld.core.api import LEASES, CoreConfig
 from wheeld.driver.checkpoints import Room
 from wheeld.driver.driver import NodeDriver, Parts
-from wheeld.runtime.clock import SimClock
 from wheeld.runtime.tasks import TaskSupervisor
 
 T = TypeVar("T")
@@ -83,9 +83,15 @@ class Life:
         self.serving = self.dead = False
         self.driver = NodeDriver(
             Parts(
-                config=world.config, open_core=world.open_core, journal=self.journal, store=self.store, clock=world.clock,
-                open_deadline=self._open_deadline, tasks=self.tasks, room=Room(lambda: 0 if world.disk_full else 1 << 50),
-            )  # fmt: skip
+                config=world.config,
+                open_core=world.open_core,
+                journal=self.journal,
+                store=self.store,
+                clock=world.clock,
+                open_deadline=self._open_deadline,
+                tasks=self.tasks,
+                room=Room(lambda: 0 if world.disk_full else 1 << 50),
+            )
         )
 
     def _on_durable(self, number: int) -> None:
@@ -101,7 +107,11 @@ class Life:
     async def start(self) -> None:
         before = dict.fromkeys(asyncio.all_tasks())
         await self.driver.start()
-        self.background = {task: None for task in sorted(asyncio.all_tasks() - set(before), key=asyncio.Task.get_name) if task in self.tasks._tasks}
+        self.background = {
+            task: None
+            for task in sorted(asyncio.all_tasks() - set(before), key=asyncio.Task.get_name)
+            if task in self.tasks._tasks
+        }
         self.serving = not self.dead
 
     def kill(self) -> None:
@@ -123,9 +133,13 @@ class World:
         self.book = Book(self.clock)
         self.journal = MemoryJournal(self.chance("journal"))
         self.config = CoreConfig(
-            STORE_UUID, shards=plan.shards, bucket_width_ms=plan.bucket_width_ms, resident_bytes_max=plan.resident_bytes_max,
-            recent_keys_max=plan.recent_keys_max, departed_max=plan.departed_max,
-        )  # fmt: skip
+            STORE_UUID,
+            shards=plan.shards,
+            bucket_width_ms=plan.bucket_width_ms,
+            resident_bytes_max=plan.resident_bytes_max,
+            recent_keys_max=plan.recent_keys_max,
+            departed_max=plan.departed_max,
+        )
         self.store = MemoryStore(self.journal, self.chance("store"), plan.shards, plan.bucket_width_ms)
         self.life: Life | None = None
         self.lives = 0
@@ -197,9 +211,24 @@ class World:
         if not hasattr(life.driver, "checkpoints"):
             return
         counters = life.driver.core.counters()
-        for name in ("spilled", "loaded", "load_skipped", "taken_back", "lease_expirations", "expired", "failed", "renewed", "duplicates", "stale_settles"):
+        for name in (
+            "spilled",
+            "loaded",
+            "load_skipped",
+            "taken_back",
+            "lease_expirations",
+            "expired",
+            "failed",
+            "renewed",
+            "duplicates",
+            "stale_settles",
+        ):
             self.totals[name] = self.totals.get(name, 0) + getattr(counters, name)
-        for name, value in (("passes", life.driver.far.passes), ("pages", life.driver.far.pages), ("groups", life.driver.groups.written)):
+        for name, value in (
+            ("passes", life.driver.far.passes),
+            ("pages", life.driver.far.pages),
+            ("groups", life.driver.groups.written),
+        ):
             self.totals[name] = self.totals.get(name, 0) + value
 
     def step_wall(self, step_ms: int) -> None:
@@ -243,7 +272,9 @@ class World:
 class SimOutbox:
     """See wheeld.driver.api.Outbox: hands messages to a worker's link."""
 
-    def __init__(self, world: World, session: bytes, receive: Callable[[int, list[Any], bytes], None], closed: Callable[[], None]) -> None:
+    def __init__(
+        self, world: World, session: bytes, receive: Callable[[int, list[Any], bytes], None], closed: Callable[[], None]
+    ) -> None:
         self._world, self._session, self._receive, self._closed = world, session, receive, closed
         self._life = world.life
 

@@ -58,6 +58,9 @@ class Checkpoints:
         self._room = room
         self._released = 0
         self.space_low = False
+        self.lookups: list[int] = []
+        """For each lookup of keys under way, the last group whose keys memory may forget: a key that came later and was
+        forgotten before the answer, which does not know it, would be taken for new."""
         self.lead_ms_min = limits.LEAD_MS_MIN
         self.lead_ms_max = limits.LEAD_MS_MAX
 
@@ -76,7 +79,7 @@ class Checkpoints:
     def on_position(self, position: int) -> None:
         """The store has folded up to `position`."""
         self._groups.on_folded(position)
-        self._core.checkpointed(position)
+        self._core.checkpointed(min([position, *self.lookups]))
         if position > self._released:
             self._released = position
             self._journal.release(min(position, self._journal.last_group))

@@ -129,7 +129,12 @@ class NodeDriver:
         """Ask the store for keys that memory does not know. Keys of this run that memory forgot were folded before it
         forgot them."""
         wanted = [hashes[at : at + 16] for at in range(0, len(hashes), 16)]
-        found = await self._parts.store.keys(wanted, 0)
+        lookups, folded = self.checkpoints.lookups, self.core.barrier_group() - 1
+        lookups.append(folded)
+        try:
+            found = await self._parts.store.keys(wanted, 0)
+        finally:
+            lookups.remove(folded)
         records = []
         for hashed, known in zip(wanted, found, strict=True):
             if known is None:
