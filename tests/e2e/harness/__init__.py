@@ -1,0 +1,1 @@
+"""Real processes for end-to-end tests: daemons, producers, workers."""
