@@ -25,6 +25,7 @@ from wheeld.store.fold_reference import ReferenceFold
 from wheeld.store.frames import STREAM_CREDIT
 from wheeld.store.layout import Table
 from wheeld.store.supervisor import KeeperOptions
+from wheeld.store.verify import verify_store
 
 FOREVER_MS = START_MS + (1 << 40)
 
@@ -227,7 +228,8 @@ async def test_killed_storekeeper_comes_back_with_every_answer(node: Node, rng: 
             asyncio.create_task(node.store.checkpoint(node.groups)),
             asyncio.create_task(node.store.recover(node.groups)),
         ]
-        await asyncio.sleep(0)
+        # Anywhere between the request's arrival and its answer.
+        await asyncio.sleep(rng.random() * 0.02)
         os.kill(pid, signal.SIGKILL)
         assert await asks[0] == node.groups
         assert (await asks[1]).index == node.reference.index
@@ -235,6 +237,8 @@ async def test_killed_storekeeper_comes_back_with_every_answer(node: Node, rng: 
     assert positions == sorted(positions)
     everything = (0, NO_ID), (FOREVER_MS, NO_ID)
     assert await collect(node.store.scan(*everything, node.groups)) == node.waiting(*everything)
+    await node.store.stop()
+    assert (await asyncio.to_thread(verify_store, node.directory.path)).problems == []
 
 
 async def test_restart_goes_on_from_the_journal(node: Node, rng: random.Random) -> None:

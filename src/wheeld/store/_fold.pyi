@@ -1,9 +1,12 @@
+from typing import final
+
 PUT: int
 DELETE: int
 PATCH: int
 
+@final
 class Fold:
-    def __init__(self, shards: int, bucket_width_ms: int) -> None: ...
+    def __new__(cls, shards: int, bucket_width_ms: int) -> Fold: ...
     def apply(self, payload: bytes | bytearray | memoryview) -> None: ...
     def finish(self) -> None: ...
     def reset(self) -> None: ...
@@ -19,9 +22,10 @@ class Fold:
     @property
     def time_ms(self) -> int: ...
 
+@final
 class RowFilter:
-    def __init__(
-        self,
+    def __new__(
+        cls,
         after_ms: int,
         after_id: bytes,
         before_ms: int,
@@ -29,7 +33,7 @@ class RowFilter:
         bucket_width_ms: int,
         waiting_only: bool,
         home_only: bool,
-    ) -> None: ...
+    ) -> RowFilter: ...
 
 def pack_rows(
     items: list[tuple[bytes, bytes]],

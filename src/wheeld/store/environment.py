@@ -7,7 +7,7 @@ environment and process, never over a fork; sync flags are LMDB's defaults, so a
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+import threading
 from pathlib import Path
 from typing import Any, Final
 
@@ -114,6 +114,8 @@ class HistoryDays:
         self._readonly = readonly
         self._map_bytes = map_bytes
         self._open: dict[int, lmdb.Environment] = {}
+        # Reader and writer thread both open days, and LMDB must not have one open twice.
+        self._opening = threading.Lock()
 
     def days(self) -> list[int]:
         """The days on disk, newest first."""
@@ -124,21 +126,23 @@ class HistoryDays:
 
     def environment(self, day: int) -> lmdb.Environment:
         """The day's environment; made when it is not there yet."""
-        if day not in self._open:
-            path = self.folder / day_name(day)
-            if not self._readonly:
-                path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._open[day] = open_environment(path, self._map_bytes, 0, readonly=self._readonly)
-        return self._open[day]
+        with self._opening:
+            if day not in self._open:
+                path = self.folder / day_name(day)
+                if not self._readonly:
+                    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+                self._open[day] = open_environment(path, self._map_bytes, 0, readonly=self._readonly)
+            return self._open[day]
 
     def bytes_of(self, day: int) -> int:
         """Bytes that the day takes on disk."""
         return sum(path.stat().st_blocks * 512 for path in (self.folder / day_name(day)).iterdir())
 
-    def remove_old(self, today: int, days_kept: int, bytes_max: int) -> Iterator[int]:
-        """Remove whole days: those past retention, then the oldest while the rest takes more than `bytes_max` (0: no
-        cap).
+    def remove_old(self, today: int, days_kept: int, bytes_max: int) -> list[int]:
+        """Remove whole days, oldest first, and say which: those past retention, and more while the rest takes more than
+        `bytes_max` (0: no cap). Nobody may be reading meanwhile.
         """
+        removed = []
         days = self.days()
         sizes = {day: self.bytes_of(day) for day in days}
         for day in reversed(days):
@@ -148,7 +152,8 @@ class HistoryDays:
             self._close(day)
             shutil.rmtree(self.folder / day_name(day))
             del sizes[day]
-            yield day
+            removed.append(day)
+        return removed
 
     def _close(self, day: int) -> None:
         if (environment := self._open.pop(day, None)) is not None:

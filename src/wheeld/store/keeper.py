@@ -87,17 +87,24 @@ class Writer(threading.Thread):
     """The checkpoint thread. `request` sets its goal; `take_news` tells what came of it."""
 
     def __init__(
-        self, checkpointer: Checkpointer, source: JournalSource, history: HistoryDays, days_kept: int, bytes_max: int
+        self,
+        checkpointer: Checkpointer,
+        source: JournalSource,
+        history: HistoryDays,
+        slice_guard: Baton,
+        days_kept: int,
+        bytes_max: int,
     ) -> None:
         super().__init__(name="checkpoint", daemon=True)
         self._checkpointer = checkpointer
         self._source = source
         self._history = history
+        self._guard = slice_guard
         self._days_kept, self._bytes_max = days_kept, bytes_max
         self._goal = 0
         self._wanted = threading.Condition()
         self._news: deque[tuple[int, Failure | None, str]] = deque()
-        self._retained_day = 0
+        self._retained_hour = 0
         self.wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
 
     def request(self, goal: int) -> None:
@@ -150,11 +157,12 @@ class Writer(threading.Thread):
         os.eventfd_write(self.wake_fd, 1)
 
     def _retain(self) -> None:
-        """Once per day of entry time, and after each start: remove the history days that are past their time."""
-        today = self._checkpointer.time_ms // limits.DAY_MS
-        if today != self._retained_day:
-            self._retained_day = today
-            list(self._history.remove_old(today, self._days_kept, self._bytes_max))
+        """Once per hour of entry time, and after each start: remove the history days that are past their time."""
+        now_ms = self._checkpointer.time_ms
+        if now_ms // limits.HOUR_MS != self._retained_hour:
+            self._retained_hour = now_ms // limits.HOUR_MS
+            with self._guard:
+                self._history.remove_old(now_ms // limits.DAY_MS, self._days_kept, self._bytes_max)
 
 
 class Keeper:
@@ -293,6 +301,7 @@ def main(arguments: list[str] | None = None) -> int:
         Checkpointer(store, history, source.open, baton),
         source,
         history,
+        baton,
         options.history_days,
         options.history_bytes_max,
     )

@@ -77,7 +77,8 @@ def _keys(snapshot: Snapshot, _history: HistoryDays, body: bytes) -> Answer:
 
 
 def _attempts(_snapshot: Snapshot, history: HistoryDays, body: bytes) -> Answer:
-    for finish_ms, outcome in lookup.attempts(history, body):
+    # All at once: between slices a day may be removed.
+    for finish_ms, outcome in list(lookup.attempts(history, body)):
         yield frames.ATTEMPT_HEAD.pack(len(outcome), finish_ms) + outcome
     return b""
 

@@ -62,10 +62,10 @@ def test_history_days_past_their_time_or_over_the_cap_go(tmp_path: Path) -> None
     for day in range(20_000, 20_010):
         with history.environment(day).begin(write=True) as txn:
             txn.put(b"k" * 19, bytes(100_000))
-    assert list(history.remove_old(20_009, days_kept=7, bytes_max=0)) == [20_000, 20_001]
+    assert history.remove_old(20_009, days_kept=7, bytes_max=0) == [20_000, 20_001]
     left = 3 * history.bytes_of(20_009)
-    assert list(history.remove_old(20_009, days_kept=7, bytes_max=left)) == [20_002, 20_003, 20_004, 20_005, 20_006]
-    assert list(history.remove_old(20_009, days_kept=7, bytes_max=1)) == [20_007, 20_008]
+    assert history.remove_old(20_009, days_kept=7, bytes_max=left) == [20_002, 20_003, 20_004, 20_005, 20_006]
+    assert history.remove_old(20_009, days_kept=7, bytes_max=1) == [20_007, 20_008]
     assert history.days() == [20_009]
     history.close()
 
