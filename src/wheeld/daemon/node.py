@@ -41,6 +41,7 @@ from wheeld.web.exporter import Sources
 from wheeld.web.server import WebServer
 from wheeld.wire.codec import native_codec, reference_codec
 
+LOOP_PROBE_PERIOD_MS = 10
 EXIT_DIRECTORY = 3
 EXIT_CORRUPT = 5
 
@@ -81,6 +82,7 @@ class Node(Service):
                 open_deadline=lambda callback: FiringTimer(loop, callback),
                 tasks=tasks,
                 room=room_of(directory, config),
+                probe_period_ms=LOOP_PROBE_PERIOD_MS,
             )
         )
         facts = self._facts(directory)

@@ -17,8 +17,10 @@ from wheeld.driver.checkpoints import Checkpoints, JournalView, Room
 from wheeld.driver.far import FarTier
 from wheeld.driver.groups import Groups
 from wheeld.driver.jobs import Jobs
+from wheeld.driver.probe import LoopProbe
 from wheeld.driver.pump import OpenDeadline, Pump
 from wheeld.driver.recovery import restored_from
+from wheeld.driver.repeats import answer_repeats
 from wheeld.model import errors, limits
 from wheeld.model.batch import DONE, NEED_KEYS
 from wheeld.model.entry import Outcome
@@ -43,6 +45,8 @@ class Parts:
     open_deadline: OpenDeadline
     tasks: TaskSupervisor
     room: Room
+    probe_period_ms: int = 0
+    """How often the event loop's lag is sampled; 0: not at all."""
 
 
 class NodeDriver:
@@ -53,6 +57,7 @@ class NodeDriver:
         self._sessions: dict[bytes, int] = {}
         self._session_of: dict[int, bytes] = {}
         self._last_stream = 0
+        self.probe: LoopProbe | None = None
         self.draining = False
 
     # -- life ------------------------------------------------------------------
@@ -71,6 +76,8 @@ class NodeDriver:
         self.checkpoints = Checkpoints(self.core, self.groups, self.pump, parts.store, parts.journal, parts.room)
         parts.store.on_position = self.checkpoints.on_position
         self.pump.grants_allowed = self.checkpoints.grants_allowed
+        if parts.probe_period_ms:
+            self.probe = LoopProbe(parts.clock, parts.open_deadline, parts.probe_period_ms)
         self.pump.run()
         await self.far.load_leases()
         await self.far.first_pass()
@@ -100,6 +107,8 @@ class NodeDriver:
         self.pump.run()
         await self.groups.wait(self.core.barrier_group())
         self.pump.stop()
+        if self.probe is not None:
+            self.probe.stop()
         await self._parts.store.checkpoint(self.groups.durable)
 
     # -- hot -------------------------------------------------------------------
@@ -150,7 +159,7 @@ class NodeDriver:
         group, results = self.core.settle(clock.wall_ms(), clock.boot_ms(), session, batch)
         self.pump.kick()
         await self.groups.wait(group)
-        return results
+        return await answer_repeats(batch, results, self.jobs.attempts)
 
     # -- streams -----------------------------------------------------------------
     async def open_stream(
@@ -241,7 +250,8 @@ class NodeDriver:
         """See Driver.facts."""
         journal = self._parts.journal
         due_ms, _ = self.core.horizon()
-        return {
+        lag = self.probe.facts() if self.probe is not None else {}
+        return lag | {
             "lead_ms": self.pump.lead_ms,
             "beats": self.pump.beats,
             "clock_steps": self.pump.clock_steps,

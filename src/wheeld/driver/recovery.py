@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from wheeld.core.api import Restored
-from wheeld.store.api import Recovery
+from wheeld.store.api import Recovery, StoreFailed
 
 
 def restored_from(recovery: Recovery, last_group: int) -> Restored:
     """The counters for a new life of this node. Its epoch is above every earlier one, so that fencing tokens never
     come twice."""
     if recovery.position != last_group:
-        raise RuntimeError(f"the store folded up to group {recovery.position}, the journal ends at {last_group}")
+        raise StoreFailed(f"the store folded up to group {recovery.position}, the journal ends at {last_group}")
     return Restored(
         group=last_group,
         next_seq=recovery.next_seq,
