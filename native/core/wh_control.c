@@ -120,7 +120,7 @@ static bool take_back_found(wh_core *core, uint64_t now_ms, wh_found *found, uin
     const wh_job *job = wh_job_at(core, found->reference);
     uint32_t lease = (uint32_t)job->stamp, spec_len = wh_spec_size(job->spec);
     wh_id id = job->id;
-    *copy = malloc(spec_len);
+    *copy = wh_malloc(spec_len);
     if (*copy == NULL)
         return false;
     memcpy(*copy, job->spec, spec_len);

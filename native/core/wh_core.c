@@ -20,7 +20,7 @@ static void init_tables(wh_core *core) {
 wh_core *wh_core_new(const wh_core_options *options) {
     if (options->shards == 0 || options->shards > WH_SHARDS_MAX || options->bucket_width_ms == 0)
         return NULL;
-    wh_core *core = calloc(1, sizeof *core);
+    wh_core *core = wh_calloc(1, sizeof *core);
     if (core == NULL)
         return NULL;
     memcpy(core->uuid, options->store_uuid, sizeof core->uuid);
@@ -37,8 +37,8 @@ wh_core *wh_core_new(const wh_core_options *options) {
     core->watermark_ms = options->watermark_ms;
     core->keys_complete = !options->has_keys;
     init_tables(core);
-    core->index = calloc(options->shards, sizeof *core->index);
-    core->expired = malloc(WH_EXPIRIES_PER_TICK_MAX * sizeof *core->expired);
+    core->index = wh_calloc(options->shards, sizeof *core->index);
+    core->expired = wh_malloc(WH_EXPIRIES_PER_TICK_MAX * sizeof *core->expired);
     core->wheel = wh_wheel_new(options->now_ms);
     core->lease_wheel = wh_wheel_new(options->boot_ms);
     if (core->index == NULL || core->expired == NULL || core->wheel == NULL || core->lease_wheel == NULL) {

@@ -5,6 +5,7 @@
 #include "wh_bytes.h"
 #include "wh_core.h"
 #include "wh_hash.h"
+#include "wh_memory.h"
 #include "wh_model.h"
 #include "wh_pool.h"
 #include "wh_wheel.h"

@@ -11,7 +11,7 @@ bool wh_buffer_reserve(wh_buffer *buffer, size_t extra) {
         capacity = WH_BUFFER_FIRST;
     if (capacity < wanted)
         capacity = wanted;
-    uint8_t *data = realloc(buffer->data, capacity);
+    uint8_t *data = wh_realloc(buffer->data, capacity);
     if (data == NULL)
         return false;
     buffer->data = data;

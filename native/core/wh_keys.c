@@ -154,7 +154,7 @@ bool wh_producer_add(wh_producer *producer, const wh_producer_batch *batch) {
         return true;
     if (kept == producer->batch_capacity) {
         uint32_t capacity = kept ? kept * 2 : 2;
-        wh_producer_batch *batches = realloc(producer->batches, capacity * sizeof *batches);
+        wh_producer_batch *batches = wh_realloc(producer->batches, capacity * sizeof *batches);
         if (batches == NULL)
             return false;
         producer->batches = batches;

@@ -74,7 +74,7 @@ static bool grow_settled(wh_core *core) {
     uint32_t capacity = core->settled_capacity ? core->settled_capacity * 2 : WH_SETTLED_FIRST;
     if (!wh_index_reserve(&core->settled_index, capacity))
         return false;
-    wh_settled *settled = realloc(core->settled, capacity * sizeof *settled);
+    wh_settled *settled = wh_realloc(core->settled, capacity * sizeof *settled);
     if (settled == NULL)
         return false;
     core->settled = settled;
@@ -142,7 +142,7 @@ wh_session *wh_session_get(wh_core *core, const uint8_t *name, const uint8_t *wo
         return session;
     if (!wh_pool_reserve(&core->sessions, 1) || !wh_index_reserve(&core->session_index, core->sessions.capacity))
         return NULL;
-    session = calloc(1, sizeof *session);
+    session = wh_calloc(1, sizeof *session);
     if (session == NULL)
         return NULL;
     memcpy(session->name, name, 16);

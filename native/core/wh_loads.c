@@ -6,7 +6,7 @@ enum { WH_KEY_RECORD = 48 };
 int wh_core_begin_load(wh_core *core, uint64_t *number, uint64_t *group) {
     if (core->load_count == core->load_capacity) {
         size_t capacity = core->load_capacity * 2 + 4;
-        wh_open_load *loads = realloc(core->loads, capacity * sizeof *loads);
+        wh_open_load *loads = wh_realloc(core->loads, capacity * sizeof *loads);
         if (loads == NULL)
             return WH_CORE_NO_MEMORY;
         core->loads = loads;
@@ -186,7 +186,7 @@ static int compare_ready(const void *a, const void *b) {
 /* 1: done, 0: the budget ended, or an error. */
 static int close_heap(wh_core *core, uint64_t now_ms, uint64_t watermark_ms, const wh_level *level, uint64_t *left) {
     size_t count = 0;
-    wh_ready *open = level->heap_length ? malloc(level->heap_length * sizeof *open) : NULL;
+    wh_ready *open = level->heap_length ? wh_malloc(level->heap_length * sizeof *open) : NULL;
     if (open == NULL)
         return level->heap_length ? WH_CORE_NO_MEMORY : 1;
     for (size_t at = 0; at < level->heap_length; at++) {
@@ -269,7 +269,7 @@ static void take_back_undelivered(wh_core *core, uint64_t now_ms, wh_waiting *fo
 /* Jobs are placed anew in the order of (due, id), so that both implementations agree. */
 int wh_core_rebase(wh_core *core, uint64_t now_ms) {
     wh_wheel *wheel = core->broken ? NULL : wh_wheel_new(now_ms);
-    wh_waiting *waiting = malloc(((size_t)core->jobs.count + 1) * sizeof *waiting);
+    wh_waiting *waiting = wh_malloc(((size_t)core->jobs.count + 1) * sizeof *waiting);
     if (wheel == NULL || waiting == NULL || wh_wheel_reserve(wheel, core->jobs.capacity) != 0) {
         wh_wheel_free(wheel);
         free(waiting);

@@ -1,6 +1,8 @@
 /* Pools and indexes; see the header. */
 #include "wh_pool.h"
 
+#include "wh_memory.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -30,7 +32,7 @@ bool wh_pool_reserve(wh_pool *pool, uint32_t extra) {
     if (wanted <= pool->capacity)
         return true;
     uint32_t capacity = grown(pool->capacity, wanted);
-    uint8_t *items = capacity ? realloc(pool->items, (size_t)capacity * pool->item_bytes) : NULL;
+    uint8_t *items = capacity ? wh_realloc(pool->items, (size_t)capacity * pool->item_bytes) : NULL;
     if (items == NULL)
         return false;
     pool->items = items;
@@ -70,7 +72,7 @@ void wh_index_free(wh_index *index) {
 static bool reserve_heads(wh_index *index, uint32_t wanted) {
     if (wanted <= index->heads_capacity)
         return true;
-    uint32_t *heads = realloc(index->heads, (size_t)wanted * sizeof *heads);
+    uint32_t *heads = wh_realloc(index->heads, (size_t)wanted * sizeof *heads);
     if (heads == NULL)
         return false;
     index->heads = heads;
@@ -88,7 +90,7 @@ bool wh_index_reserve(wh_index *index, uint32_t references) {
     uint32_t capacity = grown(index->nodes_capacity, references);
     if (capacity == 0 || !reserve_heads(index, capacity))
         return false;
-    wh_node *nodes = realloc(index->nodes, (size_t)capacity * sizeof *nodes);
+    wh_node *nodes = wh_realloc(index->nodes, (size_t)capacity * sizeof *nodes);
     if (nodes == NULL)
         return false;
     index->nodes = nodes;

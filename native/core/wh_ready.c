@@ -22,11 +22,11 @@ static bool reserve_queue(wh_core *core) {
     uint32_t capacity = core->queue_capacity * 2 + 16;
     if (!wh_index_reserve(&core->queue_index, capacity))
         return false;
-    wh_queue **queues = realloc(core->queues, capacity * sizeof *queues);
+    wh_queue **queues = wh_realloc(core->queues, capacity * sizeof *queues);
     if (queues == NULL)
         return false;
     core->queues = queues;
-    uint32_t *met = realloc(core->met, capacity * sizeof *met);
+    uint32_t *met = wh_realloc(core->met, capacity * sizeof *met);
     if (met == NULL)
         return false;
     core->met = met;
@@ -45,8 +45,8 @@ uint32_t wh_queue_intern(wh_core *core, const uint8_t *path, size_t length) {
         return core->last_queue = at;
     if (!reserve_queue(core))
         return WH_NONE;
-    wh_queue *queue = calloc(1, sizeof *queue);
-    uint8_t *copy = malloc(length ? length : 1);
+    wh_queue *queue = wh_calloc(1, sizeof *queue);
+    uint8_t *copy = wh_malloc(length ? length : 1);
     if (queue == NULL || copy == NULL) {
         free(queue);
         free(copy);
@@ -83,7 +83,7 @@ void wh_queue_free(wh_queue *queue) {
 
 void wh_skew_add(uint64_t **histogram, uint64_t late_us) {
     if (*histogram == NULL)
-        *histogram = calloc(WH_HISTOGRAM_BUCKETS, sizeof **histogram);
+        *histogram = wh_calloc(WH_HISTOGRAM_BUCKETS, sizeof **histogram);
     if (*histogram != NULL)
         (*histogram)[wh_histogram_index(late_us)]++;
 }
@@ -110,7 +110,7 @@ static bool append_run(wh_level *level, wh_ready entry) {
     }
     if (level->length == level->capacity) {
         size_t capacity = level->capacity + level->capacity / 2 + WH_RUN_FIRST;
-        wh_ready *run = realloc(level->run, capacity * sizeof *run);
+        wh_ready *run = wh_realloc(level->run, capacity * sizeof *run);
         if (run == NULL)
             return false;
         level->run = run;
@@ -123,7 +123,7 @@ static bool append_run(wh_level *level, wh_ready entry) {
 static bool push_heap(wh_level *level, wh_ready entry) {
     if (level->heap_length == level->heap_capacity) {
         size_t capacity = level->heap_capacity + level->heap_capacity / 2 + WH_RUN_FIRST;
-        wh_ready *heap = realloc(level->heap, capacity * sizeof *heap);
+        wh_ready *heap = wh_realloc(level->heap, capacity * sizeof *heap);
         if (heap == NULL)
             return false;
         level->heap = heap;

@@ -9,7 +9,7 @@ void wh_frame_free(wh_frame *frame) {
 }
 
 static wh_frame *new_frame(wh_stream *stream, uint64_t release_ms, uint64_t group) {
-    wh_frame *frame = calloc(1, sizeof *frame);
+    wh_frame *frame = wh_calloc(1, sizeof *frame);
     if (frame == NULL)
         return NULL;
     frame->release_ms = release_ms;
@@ -24,7 +24,7 @@ static wh_frame *new_frame(wh_stream *stream, uint64_t release_ms, uint64_t grou
 
 static bool grow_frame(wh_frame *frame) {
     uint32_t capacity = frame->capacity ? frame->capacity * 2 : WH_FRAME_FIRST;
-    wh_frame_lease *leases = realloc(frame->leases, capacity * sizeof *leases);
+    wh_frame_lease *leases = wh_realloc(frame->leases, capacity * sizeof *leases);
     if (leases == NULL)
         return false;
     frame->leases = leases;
@@ -53,7 +53,7 @@ void wh_add_to_frame(wh_core *core, uint64_t now_ms, wh_stream *stream, uint32_t
 bool wh_revoke(wh_stream *stream, uint64_t group, wh_id id, uint64_t fencing, uint8_t code) {
     if (stream->revoked_count == stream->revoked_capacity) {
         size_t capacity = stream->revoked_capacity * 2 + 8;
-        wh_revoked *revoked = realloc(stream->revoked, capacity * sizeof *revoked);
+        wh_revoked *revoked = wh_realloc(stream->revoked, capacity * sizeof *revoked);
         if (revoked == NULL)
             return false;
         stream->revoked = revoked;

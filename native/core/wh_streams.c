@@ -33,7 +33,7 @@ static bool listens(const wh_stream *stream, uint32_t queue) {
 
 /* Resolves the paths, each queue once, in order. */
 static bool resolve_queues(wh_core *core, wh_stream *stream, const wh_stream_options *options) {
-    stream->queues = malloc((options->queue_count + 1) * sizeof *stream->queues);
+    stream->queues = wh_malloc((options->queue_count + 1) * sizeof *stream->queues);
     if (stream->queues == NULL)
         return false;
     for (size_t at = 0; at < options->queue_count; at++) {
@@ -48,7 +48,7 @@ static bool resolve_queues(wh_core *core, wh_stream *stream, const wh_stream_opt
         if (queue->stream_count < queue->stream_capacity)
             continue;
         size_t capacity = queue->stream_capacity * 2 + 4;
-        wh_stream **streams = realloc(queue->streams, capacity * sizeof *streams);
+        wh_stream **streams = wh_realloc(queue->streams, capacity * sizeof *streams);
         if (streams == NULL)
             return false;
         queue->streams = streams;
@@ -59,7 +59,7 @@ static bool resolve_queues(wh_core *core, wh_stream *stream, const wh_stream_opt
 
 /* Builds the stream with room for it everywhere; nothing that decides has changed. NULL: no memory. */
 static wh_stream *make_stream(wh_core *core, const wh_stream_options *options) {
-    wh_stream *stream = calloc(1, sizeof *stream);
+    wh_stream *stream = wh_calloc(1, sizeof *stream);
     if (stream == NULL)
         return NULL;
     stream->number = options->number;

@@ -81,8 +81,10 @@ static int64_t unknown_keys(const wh_core *core, const uint8_t *batch, uint8_t *
     size_t found = 0;
     wh_index seen;
     wh_index_init(&seen);
-    if (!wh_index_reserve(&seen, count))
+    if (!wh_index_reserve(&seen, count)) {
+        wh_index_free(&seen);
         return WH_CORE_NO_MEMORY;
+    }
     for (uint32_t number = 0; number < count; number++) {
         wh_item item = item_at(at);
         at += WH_ITEM_HEAD + item.spec_len;

@@ -18,7 +18,7 @@ uint32_t wh_job_find(const wh_core *core, wh_id id) {
 
 uint32_t wh_job_insert(wh_core *core, wh_id id, uint64_t due_ms, uint16_t attempt, const uint8_t *spec, uint32_t spec_len, bool in_backlog) {
     uint32_t queue = wh_queue_intern(core, wh_spec_queue(spec), spec[WH_SPEC_QUEUE_LEN_AT]);
-    uint8_t *record = queue == WH_NONE ? NULL : malloc(spec_len);
+    uint8_t *record = queue == WH_NONE ? NULL : wh_malloc(spec_len);
     if (record == NULL)
         return WH_NONE;
     memcpy(record, spec, spec_len);
