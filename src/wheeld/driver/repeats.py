@@ -1,0 +1,61 @@
+"""Settles of leases that memory knows nothing of: a worker says again what was settled before a restart, or long ago.
+
+Owns the look into the history. Invariant: it only reads; a token that no ended attempt had stays unknown.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from wheeld.model import errors
+from wheeld.model.batch import OP_RENEW, RESULT_REPEATED, SETTLE_BATCH_HEAD, SETTLE_HEAD, SETTLE_RESULT
+from wheeld.model.entry import Outcome
+from wheeld.model.ids import NO_ID
+from wheeld.model.job import JobState
+
+Attempts = Callable[[bytes], Awaitable[list[tuple[int, Outcome]]]]
+READS_AT_ONCE: Final = 64
+LEASE_EXPIRED_TEXT: Final = b"lease expired"
+"""What the core writes as the error of an attempt whose lease ended."""
+_CODE: Final = slice(1, None, SETTLE_RESULT.size)
+
+
+async def answer_repeats(batch: bytes, results: bytes, attempts: Attempts) -> bytes:
+    """The results, with the answers that the first settle got instead of TOKEN_UNKNOWN."""
+    if errors.TOKEN_UNKNOWN not in results[_CODE]:
+        return results
+    unknown = [index for index, code in enumerate(results[_CODE]) if code == errors.TOKEN_UNKNOWN]
+    tokens = _tokens(batch)
+    answered = bytearray(results)
+    for start in range(0, len(unknown), READS_AT_ONCE):
+        chunk = [index for index in unknown[start : start + READS_AT_ONCE] if tokens[index][0] != NO_ID]
+        for index, ended in zip(chunk, await asyncio.gather(*(attempts(tokens[at][0]) for at in chunk)), strict=True):
+            for _, outcome in ended:
+                if outcome.fencing == tokens[index][1]:
+                    operation = answered[index * SETTLE_RESULT.size]
+                    SETTLE_RESULT.pack_into(
+                        answered, index * SETTLE_RESULT.size, operation, *_answer(operation, outcome), 0, 0
+                    )
+    return bytes(answered)
+
+
+def _answer(operation: int, outcome: Outcome) -> tuple[int, int, int]:
+    """(code, flags, state after) for a settle of an attempt that has ended so."""
+    if outcome.state == JobState.CANCELLED:
+        return errors.CANCELLED, 0, outcome.state
+    if operation == OP_RENEW or outcome.error == LEASE_EXPIRED_TEXT:
+        return errors.LEASE_EXPIRED, 0, outcome.state
+    return errors.OK, RESULT_REPEATED, outcome.state
+
+
+def _tokens(batch: bytes) -> list[tuple[bytes, int]]:
+    """(job id, fencing) of each item of a settle batch."""
+    count, _ = SETTLE_BATCH_HEAD.unpack_from(batch)
+    tokens, at = [], SETTLE_BATCH_HEAD.size
+    for _ in range(count):
+        _, _, error_len, result_len, _, _, fencing, job_id, _ = SETTLE_HEAD.unpack_from(batch, at)
+        tokens.append((job_id, fencing))
+        at += SETTLE_HEAD.size + error_len + result_len
+    return tokens
