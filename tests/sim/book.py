@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
+from tests.sim.journal import MemoryJournal
 from wheeld.model import errors
 from wheeld.model.batch import GRANT_HEAD, GRANT_REDELIVERY, OP_ACK, OP_RELEASE, OP_RENEW, RESULT_REPEATED
 from wheeld.model.ids import NO_ID, id_to_text
@@ -64,8 +65,8 @@ class JobRecord:
 class Book:
     """See the module. `now` arguments are not needed: the clock is the simulation's own."""
 
-    def __init__(self, clock: SimClock) -> None:
-        self.clock = clock
+    def __init__(self, clock: SimClock, journal: MemoryJournal) -> None:
+        self.clock, self.journal = clock, journal
         self.submissions: dict[int, Submission] = {}
         self.jobs: dict[bytes, JobRecord] = {}
         self.tokens: dict[int, Token] = {}
@@ -86,6 +87,8 @@ class Book:
     def accepted(self, number: int, job_id: bytes) -> None:
         """A client was told that its item is this job."""
         self._name(number, job_id)
+        if not self.journal.has_submit(job_id):
+            raise BrokenPromise(f"item {number} is answered before its submit is durable")
         self.counts["accepted"] += 1
         key = self.submissions[number].spec.key
         if key and self.keys.setdefault(key, (job_id, number)) != (job_id, number):
@@ -122,6 +125,8 @@ class Book:
         redelivery = bool(flags & GRANT_REDELIVERY)
         self.counts["redelivered" if redelivery else "delivered"] += 1
         now_us = self.clock.wall_us()
+        if not self.journal.has_grant(fencing):
+            raise BrokenPromise(f"{name} is given out before its grant is durable")
         if now_us < due_ms * 1000:
             raise BrokenPromise(f"{name} is early: due {due_ms}, given out at {now_us / 1000}")
         if due_ms < min(record.floors):

@@ -11,6 +11,9 @@ import random
 from collections import deque
 from collections.abc import Callable
 
+from wheeld.model.entry import GRANT_BODY, EntryKind, iterate_entries
+from wheeld.model.ids import ID_BYTES
+
 
 class MemoryJournal:
     """The disk. `open` gives each life of the node its own handle."""
@@ -21,6 +24,9 @@ class MemoryJournal:
         """Group n at n - 1."""
         self.slow = 0.0
         """Share of syncs that take long."""
+        self._noted = 0
+        self._grants: set[int] = set()
+        self._submits: set[bytes] = set()
         self.lost_groups = 0
         self.kept_untold = 0
 
@@ -31,6 +37,26 @@ class MemoryJournal:
     def open(self, on_durable: Callable[[int], None]) -> Handle:
         """The journal as one life of the node sees it."""
         return Handle(self, on_durable)
+
+    def _note(self) -> None:
+        """Remember what has become durable since."""
+        for payload in self.durable[self._noted :]:
+            for head, body in iterate_entries(payload):
+                if head.kind == EntryKind.GRANT:
+                    self._grants.add(GRANT_BODY.unpack_from(body)[1])
+                elif head.kind == EntryKind.SUBMIT:
+                    self._submits.add(bytes(body[:ID_BYTES]))
+        self._noted = len(self.durable)
+
+    def has_grant(self, fencing: int) -> bool:
+        """Whether the grant of a token is durable."""
+        self._note()
+        return fencing in self._grants
+
+    def has_submit(self, job_id: bytes) -> bool:
+        """Whether the submit of a job is durable."""
+        self._note()
+        return job_id in self._submits
 
     def sync_delay_s(self) -> float:
         if self.chance.random() < self.slow:

@@ -81,14 +81,15 @@ def test_a_queue_without_workers_does_not_hold_up_the_others(core: str, idle_job
 
 @pytest.mark.parametrize("core", CORES)
 def test_a_backlog_with_workers_is_paged_though_memory_is_full(core: str) -> None:
-    """The busy queue's jobs were spilled; then it gets a worker, while the other queue's fill the memory."""
+    """The busy queue's jobs were spilled; then it gets a worker, while those of many others fill the memory."""
 
     async def story(world: World) -> None:
         await world.boot()
         now_ms = world.clock.wall_ms()
         ids = await submit(world, [Spec(BUSY, schedule_ms=now_ms, payload=bytes(80)) for _ in range(40)])
         await asyncio.sleep(1)
-        await submit(world, [Spec(IDLE, priority=9, schedule_ms=now_ms, payload=bytes(80)) for _ in range(26)])
+        idle = [b"n/idle%d" % (number % 12) for number in range(24)]
+        await submit(world, [Spec(queue, schedule_ms=now_ms, payload=bytes(80)) for queue in idle])
         world.calm = True
         start(world, Worker(world, 0, [BUSY]).run())
         await acked(world, ids, within_s=5)

@@ -130,8 +130,8 @@ class World:
 
     def __init__(self, seed: int, plan: Plan, open_core: Callable[..., Any], loop: SimLoop) -> None:
         self.seed, self.plan, self.open_core, self.loop, self.clock = seed, plan, open_core, loop, loop.clock
-        self.book = Book(self.clock)
         self.journal = MemoryJournal(self.chance("journal"))
+        self.book = Book(self.clock, self.journal)
         self.config = CoreConfig(
             STORE_UUID,
             shards=plan.shards,
