@@ -52,7 +52,7 @@ class Driver(Protocol):
         """Packed submit batch -> packed submit results."""
 
     async def settle(self, session: bytes, batch: bytes) -> bytes:
-        """Packed settle batch -> packed settle results. Session of zeros: the caller named none."""
+        """Packed settle batch -> packed settle results. `session` as in Core.settle."""
 
     async def open_stream(
         self,

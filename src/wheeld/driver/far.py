@@ -105,7 +105,7 @@ class FarTier:
             await asyncio.sleep(WATERMARK_PERIOD_S)
 
     def _closable_ms(self) -> int:
-        """Up to where buckets may be closed: past, loaded and resident. Asked anew each time, for all three may fall."""
+        """Up to where buckets may be closed: past, loaded, resident. Asked anew each time, for all three may fall."""
         until_ms = min(self._clock.wall_ms(), self.loaded_until_ms, self._core.horizon()[0])
         return until_ms - until_ms % limits.BUCKET_WIDTH_MS
 

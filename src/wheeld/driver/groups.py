@@ -97,7 +97,7 @@ class Groups:
             raise
 
     def _admit(self) -> None:
-        """Let the first of those who wait for room pass; what it submits brings the next beat, which admits the next."""
+        """Let the first of those who wait for room pass; its submit brings the next beat, which admits the next."""
         while self._room and self._core.open_group_bytes() < limits.STAGED_BYTES_MAX:
             waiter = self._room.popleft()
             if not waiter.done():

@@ -11,14 +11,12 @@ from typing import Final
 
 from wheeld.model import errors
 from wheeld.model.batch import OP_RENEW, RESULT_REPEATED, SETTLE_BATCH_HEAD, SETTLE_HEAD, SETTLE_RESULT
-from wheeld.model.entry import Outcome
+from wheeld.model.entry import EntryKind, Outcome
 from wheeld.model.ids import NO_ID
 from wheeld.model.job import JobState
 
 Attempts = Callable[[bytes], Awaitable[list[tuple[int, Outcome]]]]
 READS_AT_ONCE: Final = 64
-LEASE_EXPIRED_TEXT: Final = b"lease expired"
-"""What the core writes as the error of an attempt whose lease ended."""
 _CODE: Final = slice(1, None, SETTLE_RESULT.size)
 
 
@@ -45,7 +43,7 @@ def _answer(operation: int, outcome: Outcome) -> tuple[int, int, int]:
     """(code, flags, state after) for a settle of an attempt that has ended so."""
     if outcome.state == JobState.CANCELLED:
         return errors.CANCELLED, 0, outcome.state
-    if operation == OP_RENEW or outcome.error == LEASE_EXPIRED_TEXT:
+    if operation == OP_RENEW or outcome.cause == EntryKind.LEASE_EXPIRE:
         return errors.LEASE_EXPIRED, 0, outcome.state
     return errors.OK, RESULT_REPEATED, outcome.state
 
