@@ -45,7 +45,9 @@ class Store:
             _, hashed, content, due_ms = SUBMIT_BODY.unpack_from(body)
             record = body[SUBMIT_BODY.size :]
             assert unpack_spec(record).create_ms == head.now_ms
-            self.rows[job_id] = Row(job_id, due_ms, 0, 0, JobState.SCHEDULED, backlog, 0, 0, bytes(16), b"", b"", record)
+            self.rows[job_id] = Row(
+                job_id, due_ms, 0, 0, JobState.SCHEDULED, backlog, 0, 0, bytes(16), b"", b"", record
+            )
             if hashed != NO_KEY:
                 self.keys[hashed] = (job_id, content, head.now_ms)
         elif head.kind == EntryKind.PRODUCER:
@@ -62,9 +64,15 @@ class Store:
             _, fencing, due_ms, expire_ms, lease_ms, attempt, worker_len, _, session = GRANT_BODY.unpack_from(body)
             worker = body[GRANT_BODY.size : GRANT_BODY.size + worker_len]
             return row._replace(
-                fencing=fencing, lease_ms=lease_ms, fire_ms=expire_ms - lease_ms, session=session, worker=worker, attempt=attempt,
-                flags=ROW_LEASED, due_ms=due_ms,
-            )  # fmt: skip
+                fencing=fencing,
+                lease_ms=lease_ms,
+                fire_ms=expire_ms - lease_ms,
+                session=session,
+                worker=worker,
+                attempt=attempt,
+                flags=ROW_LEASED,
+                due_ms=due_ms,
+            )
         if head.kind in OUTCOMES:
             outcome = unpack_outcome(body)
             due_ms = outcome.new_due_ms or row.due_ms

@@ -1,0 +1,134 @@
+"""What only the native core can get wrong: its doors for bytes and numbers, its bounds, its views of memory."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from tests.unit.core.core_kit import BOOT_MS, CONFIG, START_MS, TOP_ID, submit_batch, submitted
+from wheeld.core import open_core
+from wheeld.core.api import HISTOGRAM_BUCKETS, CoreConfig, Restored
+from wheeld.core.native import NativeCore
+from wheeld.model import limits
+from wheeld.model.entry import PRODUCER_BODY
+from wheeld.model.rows import Row
+from wheeld.model.spec import Spec
+
+MAIL = Spec(b"main/mail", b"send", b"payload")
+
+
+def new_core(config: CoreConfig = CONFIG, restored: Restored = Restored()) -> NativeCore:  # noqa: B008
+    return NativeCore(config, restored, START_MS, BOOT_MS)
+
+
+@pytest.mark.parametrize(
+    ("config", "restored"),
+    [
+        (replace(CONFIG, shards=0), Restored()),
+        (replace(CONFIG, bucket_width_ms=0), Restored()),
+        (replace(CONFIG, store_uuid=b"short"), Restored()),
+        (CONFIG, Restored(index=[1, 2])),
+        (CONFIG, Restored(producers=b"cut")),
+        (CONFIG, Restored(producers=PRODUCER_BODY.pack(bytes(16), 1, 0, 0, 0, 0, 9))),
+        (CONFIG, Restored(paused_queues=[b"q" * 256])),
+    ],
+)
+def test_a_core_refuses_facts_that_cannot_be(config: CoreConfig, restored: Restored) -> None:
+    with pytest.raises(ValueError, match=r"range|bytes"):
+        new_core(config, restored)
+
+
+@pytest.mark.parametrize(
+    ("verb", "arguments"),
+    [
+        ("get", (START_MS, b"short")),
+        ("cancel", (START_MS, bytes(17), b"", 0)),
+        ("open_horizon", (START_MS, b"")),
+        ("settle", (START_MS, BOOT_MS, b"me", bytes(8))),
+        ("set_queue", (START_MS, b"q" * 256, True)),
+        ("provide_keys", (bytes(47),)),
+        ("load", (START_MS, BOOT_MS, 1, bytes(80))),
+        ("submit", (1 << 63, submit_batch([MAIL]))),
+        ("open_stream", (START_MS, BOOT_MS, 1, b"s" * 16, b"w" * 256, [], 1, 1, 1, b"")),
+        ("open_stream", (START_MS, BOOT_MS, 1, b"s" * 16, b"w", [], 1, 1, 1, bytes(23))),
+    ],
+)
+def test_arguments_of_the_wrong_shape_change_nothing(verb: str, arguments: tuple[Any, ...]) -> None:
+    core = new_core()
+    core.begin_load()
+    before = core.state_hash(), core.open_group_bytes()
+    with pytest.raises(ValueError, match="bytes"):
+        getattr(core, verb)(*arguments)
+    assert (core.state_hash(), core.open_group_bytes()) == before
+
+
+def test_a_spec_that_tables_cannot_hold_is_refused() -> None:
+    core = new_core()
+    for spec in (replace(MAIL, priority=10), replace(MAIL, jitter_percent=101), replace(MAIL, expire_ms=1 << 63)):
+        with pytest.raises(ValueError, match="layout"):
+            core.submit(START_MS, submit_batch([spec]))
+
+
+def test_two_sessions_cannot_share_a_stream_number() -> None:
+    core = new_core()
+    core.open_stream(START_MS, BOOT_MS, 1, b"a" * 16, b"w", [b"main/mail"], 1, 1, 1, b"")
+    with pytest.raises(ValueError, match="another session"):
+        core.open_stream(START_MS, BOOT_MS, 1, b"b" * 16, b"w", [b"main/mail"], 1, 1, 1, b"")
+    core.open_stream(START_MS, BOOT_MS, 1, b"a" * 16, b"w", [b"main/mail"], 1, 1, 1, b"")
+    assert core.counters().streams == 1
+
+
+def test_bytes_like_batches_are_taken_as_they_are() -> None:
+    core = new_core()
+    batch = submit_batch([MAIL])
+    for view in (batch, bytearray(batch), memoryview(batch)):
+        assert len(submitted(core.submit(START_MS, view)[2])) == 1  # type: ignore[arg-type]
+    assert submitted(core.submit(START_MS, submit_batch([]))[2]) == []
+
+
+def test_a_queue_without_values_shows_empty_histograms() -> None:
+    core = new_core(restored=Restored(paused_queues=[b"main/mail"], backlog_queues=[b"main/mail", b"main/sms"]))
+    views = [(view.queue, view.paused, view.backlog) for view in core.queues()]
+    assert views == [(b"main/mail", True, True), (b"main/sms", False, True)]
+    assert core.queues()[0].release_skew == bytes(8 * HISTOGRAM_BUCKETS)
+
+
+@pytest.mark.slow
+def test_more_than_one_tick_may_take_comes_over_several() -> None:
+    """Both implementations: the wheel's time stops at what is left, and what comes between keeps its order."""
+    count = limits.EXPIRIES_PER_TICK_MAX + 3
+    batch = submit_batch([replace(MAIL, payload=b"", schedule_ms=START_MS + 1)] * 10_000)
+    late = submit_batch([replace(MAIL, payload=b"", schedule_ms=START_MS + when) for when in (0, 1, 2)])
+    groups = []
+    for implementation in ("native", "reference"):
+        core = open_core(CONFIG, Restored(), START_MS, BOOT_MS, implementation)
+        core.open_horizon(START_MS + 1_000, TOP_ID)
+        for _ in range(count // 10_000 + 1):
+            core.submit(START_MS, batch)
+        assert core.tick(START_MS + 1, BOOT_MS, 5, False)
+        ready = core.counters().ready
+        core.submit(START_MS, late)
+        assert not core.tick(START_MS + 1, BOOT_MS, 5, False)
+        groups.append((ready, core.counters(), core.state_hash(), core.take_group()))
+    assert groups[0][0] == limits.EXPIRIES_PER_TICK_MAX
+    assert groups[0] == groups[1]
+
+
+def test_memory_is_given_back_with_the_jobs() -> None:
+    core = new_core()
+    core.open_horizon(START_MS + 1_000, TOP_ID)
+    _, _, records = core.submit(START_MS, submit_batch([MAIL] * 100))
+    _, before = core.memory_bytes()
+    for _, _, _, job_id in submitted(records):
+        core.cancel(START_MS, job_id, b"", 0)
+    assert (before, core.memory_bytes()[1]) == (100 * len(MAIL.pack()), 0)
+
+
+def test_a_row_of_an_unknown_shard_is_refused() -> None:
+    core = new_core()
+    load, _ = core.begin_load()
+    row = Row(b"\xff" * 16, START_MS, 0, 0, 1, 0, 0, 0, bytes(16), b"", b"", MAIL.pack()).pack()
+    with pytest.raises(ValueError, match="layout"):
+        core.load(START_MS, BOOT_MS, load, row)
