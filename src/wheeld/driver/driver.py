@@ -75,6 +75,7 @@ class NodeDriver:
         self.jobs = Jobs(self.core, self.groups, self.pump, parts.store, parts.clock)
         self.checkpoints = Checkpoints(self.core, self.groups, self.pump, parts.store, parts.journal, parts.room)
         parts.store.on_position = self.checkpoints.on_position
+        self.pump.on_crash = parts.tasks.report
         self.pump.grants_allowed = self.checkpoints.grants_allowed
         if parts.probe_period_ms:
             self.probe = LoopProbe(parts.clock, parts.open_deadline, parts.probe_period_ms)

@@ -51,6 +51,7 @@ class Pump:
         self.outboxes: dict[int, Outbox] = {}
         self.lead_ms = limits.LEAD_MS_MIN
         self.grants_allowed: Callable[[], bool] = lambda: True
+        self.on_crash: Callable[[str, BaseException], None] = lambda part, error: None
         self.clock_steps = 0
         self.beats = 0
 
@@ -75,7 +76,14 @@ class Pump:
         self.run()
 
     def run(self) -> None:
-        """One beat."""
+        """One beat. An error in it is a defect: the node must not go on with a core that stopped halfway."""
+        try:
+            self._beat()
+        except Exception as error:
+            self.on_crash("pump", error)
+            raise
+
+    def _beat(self) -> None:
         self._scheduled = False
         self.beats += 1
         now_us, boot_ms = self._clock.wall_us(), self._clock.boot_ms()

@@ -39,6 +39,10 @@ class TaskSupervisor:
         task.add_done_callback(self._on_done)
         return task
 
+    def report(self, part: str, error: BaseException) -> None:
+        """A crash of something that is no task but must stop the node all the same."""
+        self._on_crash(part, error)
+
     async def stop(self) -> None:
         """Cancel all tasks and wait for their end; harmless when repeated. Crashes on the way down are reported."""
         self._stopping = True
