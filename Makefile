@@ -155,15 +155,18 @@ asan: setup ## Native modules rebuilt with sanitizers in build/asan; unit, contr
 
 # --- measure ---------------------------------------------------------------------------------------------------------
 
-.PHONY: bench bench-report soak bench-setup
+.PHONY: bench bench-compare bench-report soak bench-setup
 $(VENV)/.bench: $(VENV)/.stamp
 	@$(PIP) install --no-build-isolation --editable '.[dev,bench]'
 	@touch $@
 
 bench-setup: setup $(VENV)/.bench
 
-bench: bench-setup ## The benchmarks, beside the peers that are installed; BENCH_ARGS="--only wheel" narrows
+bench: bench-setup ## The system benchmarks, each on a daemon of its own; BENCH_ARGS="--only skew,burst" narrows
 	@$(PY) -m bench.run $(BENCH_ARGS)
+
+bench-compare: bench-setup ## The same workloads on Redis, PostgreSQL, beanstalkd and Celery; BENCH_ARGS="--rounds 3 --scale 0.2"
+	@$(PY) -m bench.compare $(BENCH_ARGS)
 
 bench-report: bench-setup ## Tables and figures out of bench/results
 	@$(PY) -m bench.report $(BENCH_ARGS)

@@ -1,0 +1,169 @@
+"""The comparison: `python -m bench.compare --rounds 3 --scale 0.2 --systems redis,postgres,beanstalkd,celery,wheeld`.
+
+Owns: the run's order, its time limits and its files. Every run is a process of its own (`bench.compare.single`); what
+was measured is written after each, so that an interrupted comparison keeps what it has.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from bench.compare.plan import SYSTEMS, WORKLOADS, applies, plan_for, schedule
+from bench.compare.ratios import OURS, Run, counts_table, figures_table, terms_table
+from bench.compare.single import missing, version
+from wheeld.bench.judge import machine
+
+RESULTS = Path(__file__).parents[1] / "results" / "local"
+RUN_S_MAX = 600
+END_S_MAX = 60
+READING = (
+    "Median over the rounds; in brackets the median of each round's ratio, above 1 = wheeld is ahead. † = a run had a "
+    "failure, listed below. A burst's rate is its jobs over the seconds until the last one arrived; systems with fewer "
+    "jobs there are told by the list below."
+)
+TERMS = (
+    "Server, producer and one worker process on the same machine; payload 128 bytes; a fresh server for every run; "
+    "what a client can encode beforehand is encoded beforehand; garbage collection off in every client."
+)
+
+
+def measure(number: int, workload: str, system: str, options: argparse.Namespace) -> Run:
+    """One run in a child process."""
+    with tempfile.TemporaryDirectory() as folder:
+        answer, log = Path(folder) / "report.json", Path(folder) / "log"
+        command = [sys.executable, "-m", "bench.compare.single", system, workload]
+        command += ["--json", str(answer), "--scale", str(options.scale)]
+        command += ["--same-counts"] if options.same_counts else []
+        with log.open("wb") as out:
+            child = subprocess.Popen(command, stdout=out, stderr=out)
+            try:
+                child.wait(RUN_S_MAX)
+            except subprocess.TimeoutExpired:
+                return Run(number, workload, system, {}, f"not done after {RUN_S_MAX} s")
+            finally:
+                end(child)
+        if child.returncode or not answer.exists():
+            lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+            return Run(number, workload, system, {}, lines[-1] if lines else f"exit status {child.returncode}")
+        return Run(number, workload, system, json.loads(answer.read_text(encoding="utf-8")))
+
+
+def end(child: subprocess.Popen[bytes]) -> None:
+    """Let it end its server; then insist."""
+    if child.poll() is None:
+        child.terminate()
+        try:
+            child.wait(END_S_MAX)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
+
+
+def present(systems: Sequence[str]) -> list[str]:
+    """Those that this machine can run; says why of the others."""
+    found = []
+    for system in systems:
+        lack = missing(system)
+        if lack:
+            print(f"skipped: {system}: {lack}", flush=True)
+        else:
+            found.append(system)
+    return found
+
+
+def describe(options: argparse.Namespace, systems: Sequence[str]) -> dict[str, Any]:
+    """What the reader needs besides the figures."""
+    return {
+        "machine": machine(),
+        "load_before": os.getloadavg()[0],
+        "rounds": options.rounds,
+        "scale": options.scale,
+        "seed": options.seed,
+        "versions": {system: version(system) for system in systems},
+        "started": time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime()),
+    }
+
+
+def markdown(facts: dict[str, Any], runs: Sequence[Run], systems: Sequence[str]) -> str:
+    """The whole result as a page."""
+    about = ", ".join(f"{name} {value}" for name, value in facts["machine"].items())
+    versions = "; ".join(f"{system}: {text}" for system, text in facts["versions"].items())
+    facts_text = (
+        f"{facts['started']}. {facts['rounds']} rounds at scale {facts['scale']}, systems interleaved in shuffled "
+        f"order (seed {facts['seed']}). Machine: {about}; load average before the run: {facts['load_before']:.2f}. "
+        f"{versions}."
+    )
+    return "\n\n".join(["# wheeld and its peers", facts_text, READING, figures_table(runs, systems)]) + "\n\n".join(
+        ["\n\n## Jobs accounted for", counts_table(runs, systems), "## How each was driven", TERMS]
+        + [terms_table(runs, systems)]
+    )
+
+
+def write(folder: Path, facts: dict[str, Any], runs: Sequence[Run], systems: Sequence[str]) -> None:
+    """JSON for programs, Markdown for people."""
+    folder.mkdir(parents=True, exist_ok=True)
+    content = {**facts, "systems": list(systems), "runs": [asdict(run) for run in runs]}
+    (folder / "compare.json").write_text(json.dumps(content, indent=1), encoding="utf-8")
+    (folder / "compare.md").write_text(markdown(facts, runs, systems) + "\n", encoding="utf-8")
+
+
+def words(allowed: Sequence[str]) -> Any:
+    """An argument type: some of `allowed`, comma separated, in the order of `allowed`."""
+
+    def parse(text: str) -> list[str]:
+        given = text.split(",")
+        unknown = set(given) - set(allowed)
+        if unknown:
+            raise argparse.ArgumentTypeError(f"unknown: {', '.join(sorted(unknown))}; there are {', '.join(allowed)}")
+        return [name for name in allowed if name in given]
+
+    return parse
+
+
+def arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.compare", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--scale", type=float, default=1.0, help="share of the usual counts and durations")
+    parser.add_argument("--systems", type=words(SYSTEMS), default=list(SYSTEMS), help=", ".join(SYSTEMS))
+    parser.add_argument("--workloads", type=words(WORKLOADS), default=list(WORKLOADS), help=", ".join(WORKLOADS))
+    parser.add_argument("--same-counts", action="store_true", help="the slow peers' counts as large as the others'")
+    parser.add_argument("--seed", type=int, default=1, help="of the order within each round")
+    parser.add_argument("--folder", type=Path, default=RESULTS, help="where compare.json and compare.md go")
+    return parser.parse_args()
+
+
+def main() -> int:
+    """Run it all; 1 when a run of wheeld's failed."""
+    options = arguments()
+    systems = present(options.systems)
+    facts, runs = describe(options, systems), list[Run]()
+    for number, workload, system in schedule(options.rounds, options.workloads, systems, options.seed):
+        if not applies(system, workload, plan_for(system, options.scale, options.same_counts)):
+            continue
+        began = time.monotonic()
+        run = measure(number, workload, system, options)
+        runs.append(run)
+        figures = ", ".join(f"{name} {value}" for name, value in run.report.get("figures", {}).items())
+        blame = f"  FAILED: {'; '.join(run.failures)}" if run.failures else ""
+        took = time.monotonic() - began
+        print(f"round {number + 1} {workload:10} {system:12} {took:5.1f} s  {figures}{blame}", flush=True)
+        write(options.folder, facts, runs, systems)
+    print(f"\n{markdown(facts, runs, systems)}\n\nwritten: {options.folder / 'compare.json'}, compare.md")
+    return 1 if any(run.failures for run in runs if run.system == OURS) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

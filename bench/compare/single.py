@@ -1,0 +1,89 @@
+"""One workload on one system, in a process of its own: `python -m bench.compare.single SYSTEM WORKLOAD [options]`.
+
+Owns: which class stands for which system. A fresh interpreter for each run, so that no system pays for the threads,
+the heap or the event loop that another one left. Garbage collection is off while it runs, for every system.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import signal
+import sys
+from importlib import import_module
+from pathlib import Path
+
+from bench.compare.peer import Peer
+from bench.compare.plan import SYSTEMS, WORKLOADS, Plan, plan_for
+from wheeld._version import __version__
+from wheeld.bench.judge import Report
+
+PEERS = {
+    "redis": ("bench.compare.redis_peer", "RedisPeer"),
+    "redis-leased": ("bench.compare.redis_peer", "LeasedRedisPeer"),
+    "postgres": ("bench.compare.postgres_peer", "PostgresPeer"),
+    "beanstalkd": ("bench.compare.beanstalkd_peer", "BeanstalkdPeer"),
+    "celery": ("bench.compare.celery_peer", "CeleryPeer"),
+}
+EXTRA = "the Python package {} is not installed: pip install -e '.[bench]'"
+
+
+def peer_class(system: str) -> type[Peer]:
+    """The peer's class; raises ImportError when its client library is missing."""
+    module, name = PEERS[system]
+    found: type[Peer] = getattr(import_module(module), name)
+    return found
+
+
+def missing(system: str) -> str | None:
+    """What this machine lacks to run the system; None when nothing."""
+    if system not in PEERS:
+        return None
+    try:
+        return peer_class(system).missing()
+    except ImportError as lack:
+        return EXTRA.format(lack.name)
+
+
+def version(system: str) -> str:
+    """For the record."""
+    return __version__ if system not in PEERS else peer_class(system).version()
+
+
+def run(system: str, workload: str, plan: Plan) -> Report:
+    """Start, measure, end."""
+    gc.disable()
+    if system not in PEERS:
+        from bench.compare import wheeld_side
+
+        return wheeld_side.run(workload, plan)
+    peer = peer_class(system)(plan)
+    try:
+        peer.start()
+        return peer.run(workload)
+    finally:
+        peer.stop()
+
+
+def main() -> None:
+    """Write the report as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("system", choices=SYSTEMS)
+    parser.add_argument("workload", choices=WORKLOADS)
+    parser.add_argument("--scale", type=float, default=1.0)
+    parser.add_argument("--same-counts", action="store_true")
+    parser.add_argument("--json", type=Path, help="write here instead of standard output")
+    options = parser.parse_args()
+    # The servers are ended in `finally`: a plain SIGTERM would skip that.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))
+    report = run(options.system, options.workload, plan_for(options.system, options.scale, options.same_counts))
+    text = json.dumps(report.as_dict())
+    if options.json:
+        options.json.write_text(text, encoding="utf-8")
+    else:
+        print(text)
+
+
+if __name__ == "__main__":
+    main()
