@@ -192,7 +192,7 @@ class History:
                 self.ended.append(job.id)
         body = Outcome(
             job.id, fencing, old_ms, job.due_ms if state == JobState.RETRYING else 0, self.now_ms,
-            job.spec.schedule_ms, job.attempt, state, job.spec.priority, job.spec.queue, job.spec.type, b"w",
+            job.spec.schedule_ms, job.attempt, state, job.spec.priority, kind, job.spec.queue, job.spec.type, b"w",
             job.spec.labels, b"it broke" if kind == EntryKind.NACK else b"", rng.randbytes(rng.choice((0, 40))),
         ).pack()  # fmt: skip
         return self._for_job(kind, job, body, flags)

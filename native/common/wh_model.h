@@ -53,6 +53,7 @@ enum {
 /* model/errors.py, as far as the core answers them */
 enum {
     WH_ERROR_OK = 0,
+    WH_ERROR_FIELD_INVALID = 2,
     WH_ERROR_SCHEDULE_TOO_FAR = 4,
     WH_ERROR_KEY_CONFLICT = 6,
     WH_ERROR_BATCH_CONFLICT = 7,
@@ -65,7 +66,6 @@ enum {
     WH_ERROR_TOKEN_UNKNOWN = 14,
     WH_ERROR_STORE_BUSY = 15,
     WH_ERROR_CANCELLED = 20,
-    WH_ERROR_EXPIRY_BEFORE_SCHEDULE = 23,
 };
 enum { WH_FIELD_SCHEDULE_TIME = 5, WH_FIELD_DELAY = 6, WH_FIELD_EXPIRE = 7 };
 

@@ -78,7 +78,7 @@ void wh_stage_outcome(wh_core *core, uint64_t now_ms, wh_job *job, const wh_leas
     body[68] = worker_len;
     body[69] = queue_len;
     body[70] = type_len;
-    body[71] = 0;
+    body[71] = outcome->kind;
     const uint8_t *labels = wh_spec_queue(spec) + queue_len + type_len + spec[WH_SPEC_KEY_LEN_AT] + wh_get16(spec + WH_SPEC_ROUTING_LEN_AT);
     uint8_t *at = wh_append(body + WH_OUTCOME_BODY, wh_spec_queue(spec), (size_t)queue_len + type_len);
     at = wh_append(at, session ? session->worker : NULL, worker_len);

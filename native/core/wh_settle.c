@@ -168,18 +168,64 @@ static wh_settle_answer apply(wh_core *core, const wh_settle_call *call, uint32_
     return answer;
 }
 
+/* Whether a caller of this session may settle a lease that `holder` has: trailing zeros stand for any bytes there, zeros alone for anybody. */
+static bool may_settle(const uint8_t *session, const uint8_t *holder) {
+    static const uint8_t zeros[16];
+    if (memcmp(session, zeros, 16) == 0 || memcmp(session, holder, 16) == 0)
+        return true;
+    return memcmp(session + 8, zeros, 8) == 0 && memcmp(session, holder, 8) == 0;
+}
+
 static wh_settle_answer settle_one(wh_core *core, const wh_settle_call *call, const wh_settle_item *item) {
-    static const uint8_t anybody[16];
     uint32_t at = wh_lease_find(core, item->fencing);
     const wh_lease *lease = at == WH_NONE ? NULL : wh_lease_at(core, at);
     const wh_job *job = lease ? wh_job_at(core, lease->job) : NULL;
     if (lease == NULL || !lease->delivered || !wh_same_id(job->id, item->id))
         return refuse_stale(core, item);
-    if (memcmp(call->session, anybody, 16) != 0 && memcmp(call->session, wh_session_at(core, lease->session)->name, 16) != 0)
+    if (!may_settle(call->session, wh_session_at(core, lease->session)->name))
         return (wh_settle_answer){.code = WH_ERROR_LEASE_NOT_YOURS, .after = WH_STATE_RUNNING};
     if (item->receive_us)
         wh_skew_add(&core->queues[job->queue]->receive_skew, wh_late_us(item->receive_us, job->due_ms));
     return apply(core, call, at, item);
+}
+
+static const uint8_t *skip_item(const uint8_t *at) {
+    return at + WH_SETTLE_HEAD + wh_get16(at + 2) + wh_get32(at + 4);
+}
+
+/* Fetches what an item that comes soon will touch: the job first, its record and its place in the index once the job is there. */
+static void prefetch_item(const wh_core *core, const uint8_t *at, bool job_is_there) {
+    uint32_t reference = wh_lease_find(core, wh_get64(at + 16));
+    if (reference == WH_NONE)
+        return;
+    uint32_t job = wh_lease_at(core, reference)->job;
+    if (!job_is_there) {
+        __builtin_prefetch(wh_job_at(core, job), 1);
+        __builtin_prefetch(&core->job_index.nodes[job], 1);
+        return;
+    }
+    __builtin_prefetch(wh_job_at(core, job)->spec, 1);
+    __builtin_prefetch(wh_job_at(core, job)->spec + 64, 1);
+    __builtin_prefetch(&core->job_index.heads[wh_index_bucket(&core->job_index, core->job_index.nodes[job].hash)], 1);
+}
+
+/* Where the look ahead stands: `far` items go first by WH_AHEAD, `near` ones by half of that. */
+enum { WH_AHEAD = 16 };
+
+typedef struct {
+    const uint8_t *far, *near;
+    int64_t far_number, near_number, count;
+} wh_look_ahead;
+
+static void look_ahead(const wh_core *core, wh_look_ahead *ahead, int64_t number) {
+    for (; ahead->far_number < ahead->count && ahead->far_number < number + WH_AHEAD; ahead->far_number++) {
+        prefetch_item(core, ahead->far, false);
+        ahead->far = skip_item(ahead->far);
+    }
+    for (; ahead->near_number < ahead->count && ahead->near_number < number + WH_AHEAD / 2; ahead->near_number++) {
+        prefetch_item(core, ahead->near, true);
+        ahead->near = skip_item(ahead->near);
+    }
 }
 
 int wh_core_settle(wh_core *core, uint64_t now_ms, uint64_t boot_ms, const uint8_t *session, const uint8_t *batch, size_t length,
@@ -189,8 +235,10 @@ int wh_core_settle(wh_core *core, uint64_t now_ms, uint64_t boot_ms, const uint8
     if (count < 0)
         return WH_CORE_MALFORMED;
     const uint8_t *at = batch + WH_SETTLE_BATCH_HEAD;
+    wh_look_ahead ahead = {.far = at, .near = at, .count = count};
     for (int64_t number = 0; number < count && !core->broken; number++, out += WH_SETTLE_RESULT) {
         wh_settle_item item;
+        look_ahead(core, &ahead, number);
         at += read_item(at, &item);
         wh_settle_answer answer = settle_one(core, &call, &item);
         out[0] = item.op;

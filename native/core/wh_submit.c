@@ -117,7 +117,7 @@ static wh_answer check(const uint8_t *spec, uint64_t now_ms, wh_times *times) {
     if (flags & WH_SPEC_EXPIRE_AFTER)
         times->expire_ms += times->due_ms;
     else if (times->expire_ms && times->expire_ms <= times->due_ms)
-        return (wh_answer){.code = WH_ERROR_EXPIRY_BEFORE_SCHEDULE, .field = WH_FIELD_EXPIRE};
+        return (wh_answer){.code = WH_ERROR_FIELD_INVALID, .field = WH_FIELD_EXPIRE};
     return (wh_answer){0};
 }
 

@@ -288,7 +288,7 @@ static int fold_outcome(wh_fold *fold, const wh_entry *entry) {
     size_t error_at = (size_t)WH_OUTCOME_HEAD + body[69] + body[70] + body[68] + wh_u16(body + 66);
     uint16_t attempt = wh_u16(body + 60);
     uint8_t state = body[62];
-    if (entry->length != error_at + error_len + wh_u32(body + 56) || !outcome_fits(entry->kind, state, attempt))
+    if (entry->length != error_at + error_len + wh_u32(body + 56) || body[71] != entry->kind || !outcome_fits(entry->kind, state, attempt))
         return WH_FOLD_MALFORMED;
     wh_place place = {.queue = body + WH_OUTCOME_HEAD, .queue_len = body[69], .priority = body[63]};
     uint64_t old_ms = wh_u64(body + 24), new_ms = wh_u64(body + 32);

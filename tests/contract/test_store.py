@@ -219,7 +219,7 @@ async def test_killed_storekeeper_comes_back_with_every_answer(node: Node, rng: 
     history = History(rng)
     positions: list[int] = []
     node.store.on_position = positions.append
-    for _ in range(4):
+    for kill in range(4):
         for _ in range(5):
             await node.append(history.group(60))
         pid = node.store.pid
@@ -233,6 +233,11 @@ async def test_killed_storekeeper_comes_back_with_every_answer(node: Node, rng: 
         os.kill(pid, signal.SIGKILL)
         assert await asks[0] == node.groups
         assert (await asks[1]).index == node.reference.index
+        async with asyncio.timeout(10):
+            # The answers may have come before the kill did.
+            while node.store.restarts == kill:
+                await asyncio.sleep(0.005)
+            await node.store.recover(node.groups)
     assert node.store.restarts == 4
     assert positions == sorted(positions)
     everything = (0, NO_ID), (FOREVER_MS, NO_ID)

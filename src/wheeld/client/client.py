@@ -17,7 +17,7 @@ from wheeld.client.channel import Caller, default_address, open_channel
 from wheeld.client.failures import Backoff, refusal
 from wheeld.client.handle import JobHandle
 from wheeld.client.jobs import NO_OPTIONS, JobOptions, OptionWords, encode_job, write_when
-from wheeld.client.times import Moment, Span, set_ns, span_ns, span_seconds
+from wheeld.client.times import Moment, Span, span_seconds
 from wheeld.client.views import Attempt, Job, attempt_of, job_of
 from wheeld.model import errors, limits
 from wheeld.model.errors import Misused, WheeldError
@@ -168,14 +168,9 @@ class Client:
         """The protobuf GetServerInfoResponse."""
         return await self._call("Admin", "GetServerInfo")
 
-    async def fire_skew(
-        self, queue: str = "", *, namespace: str = "", window: Span | None = None, reset: bool = False
-    ) -> Any:
+    async def fire_skew(self, queue: str = "", *, namespace: str = "", reset: bool = False) -> Any:
         """The protobuf GetFireSkewResponse: how late jobs fired."""
-        request = self._message("Admin", "GetFireSkew")(queue=queue, namespace=namespace, reset=reset)
-        if window is not None:
-            set_ns(request.window, span_ns(window))
-        return await self._send("Admin", "GetFireSkew", request)
+        return await self._call("Admin", "GetFireSkew", queue=queue, namespace=namespace, reset=reset)
 
     async def close(self) -> None:
         """Wait for what is under way, then disconnect. A closed client opens again when it is used again."""

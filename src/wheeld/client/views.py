@@ -34,7 +34,6 @@ class Job:
     create_time: datetime | None
     fire_time: datetime | None
     finish_time: datetime | None
-    lease_expire_time: datetime | None
     start_timeout: timedelta | None
     last_error: str
     result: bytes
@@ -84,7 +83,6 @@ def job_of(message: Any) -> Job:
         create_time=_moment(message, "create_time"),
         fire_time=_moment(message, "fire_time"),
         finish_time=_moment(message, "finish_time"),
-        lease_expire_time=_moment(message, "lease_expire_time"),
         start_timeout=read_span(message.start_timeout) if message.HasField("start_timeout") else None,
         last_error=message.last_error,
         result=message.result,

@@ -148,7 +148,8 @@ class Core(Protocol):
         nothing."""
 
     def settle(self, now_ms: int, boot_ms: int, session: bytes, batch: bytes) -> tuple[int, bytes]:
-        """(group, settle results). A session of zeros skips the check that the lease belongs to the caller."""
+        """(group, settle results). LEASE_NOT_YOURS answers an item whose lease another session holds. A session whose
+        last 8 bytes are zeros stands for every session with its first 8; one of zeros alone skips the check."""
 
     def tick(self, now_ms: int, boot_ms: int, lead_ms: int, grants_allowed: bool) -> bool:
         """Expire leases, pull due jobs up to `now_ms + lead_ms`, grant what credit allows, spill past the cap. True:

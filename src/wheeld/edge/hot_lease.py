@@ -4,7 +4,8 @@ Owns the one-call stream. Knows no gRPC. Invariants: what was granted and not de
 by the driver; what was delivered to a caller that has gone is released at once.
 
 Each call has a session of its own: a second call of the same worker must neither share the first one's credit nor make
-the driver send its running jobs again.
+the driver send its running jobs again. The names of a caller's sessions begin alike (`opening.call_prefix`), so that
+its settles are known from those of others.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from wheeld.admission.gate import Gate
 from wheeld.core.api import LEASES
 from wheeld.driver.api import Driver, Opened
 from wheeld.edge.decisions import Decisions
-from wheeld.edge.opening import LeaseCall, Opening, lease_call_of
-from wheeld.model.batch import GRANT_HEAD, NO_DELAY, OP_RELEASE, SETTLE_BATCH_HEAD, SETTLE_HEAD
+from wheeld.edge.opening import LeaseCall, Opening, call_prefix, lease_call_of
+from wheeld.model.batch import CALL_PREFIX_BYTES, GRANT_HEAD, NO_DELAY, OP_RELEASE, SETTLE_BATCH_HEAD, SETTLE_HEAD
 from wheeld.model.errors import Refused
 from wheeld.wire.codec import AnswerKind, Codec
 
@@ -54,7 +55,7 @@ class LeaseFront:
         """LeaseJobsRequest -> LeaseJobsResponse."""
         self._gate.admit_stream()
         call = lease_call_of(message)
-        session = secrets.token_bytes(16)
+        session = call_prefix(call.opening.session) + secrets.token_bytes(16 - CALL_PREFIX_BYTES)
         box = _OneFrame()
         opened = self._decisions.begin(self._open(session, call.opening, box))
         try:

@@ -2,19 +2,21 @@
 
 Owns nothing but the order of steps. Knows no gRPC. Invariant: settles pass while the node drains.
 
-A unary worker has no session that outlives a call (see hot_lease), so its token alone is the proof and the driver is
-told of no session.
+Each LeaseJobs call has a session of its own (see hot_lease): a settle names what the sessions of its caller begin with,
+so that a worker settles what it leased in any of its calls, and nobody else's.
 """
 
 from __future__ import annotations
 
 from wheeld.driver.api import Driver
 from wheeld.edge.decisions import Decisions
+from wheeld.edge.opening import call_prefix, caller_of
 from wheeld.model import errors, limits
-from wheeld.model.batch import NO_SESSION
+from wheeld.model.batch import CALL_PREFIX_BYTES
 from wheeld.model.errors import Refused
 from wheeld.wire.codec import AnswerKind, Codec, SettleKind
 
+_ANY_CALL = bytes(16 - CALL_PREFIX_BYTES)
 _DETAILS = {
     errors.MALFORMED: "the bytes are not a message of the schema",
     errors.BATCH_TOO_LARGE: f"more than {limits.SETTLES_MAX} items in one message",
@@ -49,8 +51,9 @@ class SettleFront:
         return await self._settle(message, SettleKind.RENEW)
 
     async def _settle(self, message: bytes, kind: SettleKind) -> bytes:
-        code, batch, _worker, _session = self._codec.decode_settle(message, kind)
+        code, batch, worker, session = self._codec.decode_settle(message, kind)
         if code:
             raise refused_settles(code)
-        results = await self._decisions.run(self._driver.settle(NO_SESSION, batch))
+        holder = call_prefix(caller_of(worker, session)[1]) + _ANY_CALL
+        results = await self._decisions.run(self._driver.settle(holder, batch))
         return self._codec.encode_settled(AnswerKind.UNARY, batch, results)

@@ -38,7 +38,9 @@ class SubmitFront:
         code, field, flags, _, _, _ = SUBMIT_RESULT.unpack_from(results)
         if code:
             raise refused_item(code, field)
-        schedule_ms = 0 if flags & RESULT_DUPLICATE else _stated_schedule_ms(batch)
+        stated_ms = _stated_schedule_ms(batch)
+        # The core decided by a clock that was read before this one: what lies ahead now did so then.
+        schedule_ms = stated_ms if stated_ms > self._clock.wall_ms() and not flags & RESULT_DUPLICATE else 0
         return self._codec.encode_submit_results(SubmitKind.CREATE, 0, results, schedule_ms)
 
     async def batch(self, message: bytes) -> bytes:

@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 from google.protobuf.message import DecodeError
 
 from wheeld.model import errors, limits
-from wheeld.model.batch import TOKEN
+from wheeld.model.batch import CALL_PREFIX_BYTES, TOKEN
 from wheeld.model.errors import Refused
+from wheeld.wire.codec import session_digest
 from wheeld.wire.pb.v1 import worker_service_pb2 as pb
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*\Z")
@@ -73,8 +74,7 @@ def span_ms(span: Any, most_ms: int, field: str) -> int:
     return value
 
 
-def _identity(text: str, field: str, most: int) -> bytes:
-    raw = text.encode()
+def _identity(raw: bytes, field: str, most: int) -> bytes:
     if not 1 <= len(raw) <= most:
         raise invalid(field, f"1..{most} bytes of text")
     return raw
@@ -110,8 +110,8 @@ def opening_of(message: Any) -> Opening:
         raise invalid("held_lease_tokens", f"at most {limits.STREAM_JOBS_MAX}")
     max_jobs, max_bytes = credit_of(message.max_outstanding_jobs or 1, message.max_outstanding_bytes)
     return Opening(
-        worker=_identity(message.worker_id, "worker_id", limits.WORKER_ID_BYTES_MAX),
-        session=_identity(message.session_id, "session_id", limits.SESSION_ID_BYTES_MAX),
+        worker=_identity(message.worker_id.encode(), "worker_id", limits.WORKER_ID_BYTES_MAX),
+        session=_identity(message.session_id.encode(), "session_id", limits.SESSION_ID_BYTES_MAX),
         queues=_queues(message.namespace, message.queues),
         max_jobs=max_jobs,
         max_bytes=max_bytes,
@@ -120,15 +120,26 @@ def opening_of(message: Any) -> Opening:
     )
 
 
+def caller_of(worker: bytes, session: bytes) -> tuple[bytes, bytes]:
+    """(worker, session) of a unary call; the worker's name stands for a session that is not named."""
+    worker = _identity(worker, "worker_id", limits.WORKER_ID_BYTES_MAX)
+    return worker, _identity(session or worker, "session_id", limits.SESSION_ID_BYTES_MAX)
+
+
+def call_prefix(session: bytes) -> bytes:
+    """What the names of all sessions begin with that unary calls of this one lease under."""
+    return session_digest(session)[:CALL_PREFIX_BYTES]
+
+
 def lease_call_of(message: bytes) -> LeaseCall:
-    """The wish in a LeaseJobsRequest. Its session is optional: it does not outlive the call."""
+    """The wish in a LeaseJobsRequest."""
     request = parse(pb.LeaseJobsRequest, message)
     if request.max_jobs > limits.FRAME_JOBS_MAX:
         raise invalid("max_jobs", f"at most {limits.FRAME_JOBS_MAX}")
-    worker = _identity(request.worker_id, "worker_id", limits.WORKER_ID_BYTES_MAX)
+    worker, session = caller_of(request.worker_id.encode(), request.session_id.encode())
     opening = Opening(
         worker=worker,
-        session=_identity(request.session_id or request.worker_id, "session_id", limits.SESSION_ID_BYTES_MAX),
+        session=session,
         queues=_queues(request.namespace, request.queues),
         max_jobs=request.max_jobs or 1,
         max_bytes=limits.FRAME_BYTES_MAX * 2,

@@ -11,19 +11,19 @@ from typing import Any
 
 from wheeld.core.api import QueueView
 from wheeld.driver.api import JobView
-from wheeld.model.entry import Outcome
+from wheeld.model.entry import EntryKind, Outcome
 from wheeld.model.ids import id_to_text
 from wheeld.model.job import JobState
 from wheeld.model.spec import Spec, unpack_labels
 from wheeld.wire.pb.v1 import job_pb2, queue_service_pb2
 
 _WAITING = frozenset({JobState.SCHEDULED, JobState.PENDING, JobState.RETRYING})
-_LEASE_EXPIRED = b"lease expired"
 _OUTCOMES = {
-    JobState.SUCCEEDED: job_pb2.ATTEMPT_OUTCOME_ACKED,
-    JobState.FAILED: job_pb2.ATTEMPT_OUTCOME_FAILED,
-    JobState.CANCELLED: job_pb2.ATTEMPT_OUTCOME_CANCELLED,
-    JobState.EXPIRED: job_pb2.ATTEMPT_OUTCOME_EXPIRED,
+    EntryKind.ACK: job_pb2.ATTEMPT_OUTCOME_ACKED,
+    EntryKind.NACK: job_pb2.ATTEMPT_OUTCOME_NACKED,
+    EntryKind.LEASE_EXPIRE: job_pb2.ATTEMPT_OUTCOME_LEASE_EXPIRED,
+    EntryKind.CANCEL: job_pb2.ATTEMPT_OUTCOME_CANCELLED,
+    EntryKind.EXPIRE: job_pb2.ATTEMPT_OUTCOME_EXPIRED,
 }
 
 
@@ -101,9 +101,9 @@ def attempts_of(view: JobView, ended: Sequence[tuple[int, Outcome]]) -> list[Any
 
 
 def _attempt(finish_ms: int, outcome: Outcome) -> Any:
-    how = _OUTCOMES.get(JobState(outcome.state), job_pb2.ATTEMPT_OUTCOME_NACKED)
-    if outcome.error == _LEASE_EXPIRED and outcome.state in (JobState.FAILED, JobState.RETRYING):
-        how = job_pb2.ATTEMPT_OUTCOME_LEASE_EXPIRED
+    how = _OUTCOMES[EntryKind(outcome.cause)]
+    if outcome.cause == EntryKind.NACK and outcome.state == JobState.FAILED:
+        how = job_pb2.ATTEMPT_OUTCOME_FAILED
     attempt = job_pb2.Attempt(
         attempt=outcome.attempt,
         worker_id=outcome.worker.decode(),
@@ -117,13 +117,14 @@ def _attempt(finish_ms: int, outcome: Outcome) -> Any:
 
 
 def queue_of(view: QueueView, now_ms: int) -> Any:
-    """A queue as far as this node's memory knows it: jobs on disk are not counted."""
+    """A queue as far as this node's memory knows it: of jobs on disk it is only told whether some are pending."""
     namespace, name = split_path(view.queue)
     queue = queue_service_pb2.Queue(
         namespace=namespace,
         queue=name,
         paused=view.paused,
         pending_jobs=view.ready,
+        pending_on_disk=view.backlog,
         running_jobs=view.running,
         workers=view.streams,
     )

@@ -104,8 +104,8 @@ class Outcome(NamedTuple):
     u64 (frame released or
     to be released; 0: never), schedule_ms u64, u32 result_len, u16 attempt, u8 state after, u8 priority, u16
     error_len, u16 labels_len,
-    u8 worker_len, u8 queue_len, u8 type_len, u8 0; then queue | type | worker | labels | error | result. `finish` is
-    the head's now_ms.
+    u8 worker_len, u8 queue_len, u8 type_len, u8 cause (the entry's kind); then queue | type | worker | labels | error |
+    result. `finish` is the head's now_ms.
     """
 
     job_id: bytes
@@ -117,6 +117,7 @@ class Outcome(NamedTuple):
     attempt: int
     state: int
     priority: int
+    cause: int
     queue: bytes
     type: bytes
     worker: bytes
@@ -142,7 +143,7 @@ class Outcome(NamedTuple):
             len(self.worker),
             len(self.queue),
             len(self.type),
-            0,
+            self.cause,
         )
         return b"".join((head, self.queue, self.type, self.worker, self.labels, self.error, self.result))
 
@@ -165,14 +166,14 @@ def unpack_outcome(body: bytes | memoryview) -> Outcome:
         worker_len,
         queue_len,
         type_len,
-        _,
+        cause,
     ) = OUTCOME_BODY.unpack_from(body)
     at = OUTCOME_BODY.size
     parts = []
     for length in (queue_len, type_len, worker_len, labels_len, error_len, result_len):
         parts.append(bytes(body[at : at + length]))
         at += length
-    return Outcome(job_id, fencing, due_ms, new_due_ms, fire_ms, schedule_ms, attempt, state, priority, *parts)
+    return Outcome(job_id, fencing, due_ms, new_due_ms, fire_ms, schedule_ms, attempt, state, priority, cause, *parts)
 
 
 def pack_entry(kind: int, flags: int, shard: int, epoch: int, index: int, now_ms: int, body: bytes) -> bytes:

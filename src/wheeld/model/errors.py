@@ -73,18 +73,11 @@ STORE_FULL: Final = _register(
     16, "STORE_FULL", "RESOURCE_EXHAUSTED", retry=True, duty="Free disk space, or wait until jobs have run."
 )
 DRAINING: Final = _register(17, "DRAINING", "UNAVAILABLE", retry=True, duty="Reconnect; the daemon is shutting down.")
-QUEUE_PAUSED: Final = _register(18, "QUEUE_PAUSED", "FAILED_PRECONDITION", duty="Resume the queue.")
 STREAM_PROTOCOL: Final = _register(
     19, "STREAM_PROTOCOL", "INVALID_ARGUMENT", duty="Send `open` first and only once on a stream."
 )
 CANCELLED: Final = _register(20, "CANCELLED", "FAILED_PRECONDITION", duty="Drop the result: the job was cancelled.")
 INTERNAL: Final = _register(21, "INTERNAL", "INTERNAL", duty="A defect: report it with the daemon's log.")
-SHARD_NOT_OWNED: Final = _register(
-    22, "SHARD_NOT_OWNED", "FAILED_PRECONDITION", retry=True, duty="Ask the owner that the details name."
-)
-EXPIRY_BEFORE_SCHEDULE: Final = _register(
-    23, "EXPIRY_BEFORE_SCHEDULE", "INVALID_ARGUMENT", duty="Let the expiry lie after the schedule time."
-)
 
 
 class Field:

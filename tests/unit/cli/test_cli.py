@@ -24,7 +24,7 @@ from wheeld.driver.api import JobView
 from wheeld.edge.server import EdgeParts, EdgeServer
 from wheeld.metrics.calls import CallCounts
 from wheeld.model import errors
-from wheeld.model.entry import Outcome
+from wheeld.model.entry import EntryKind, Outcome
 from wheeld.model.errors import Refused
 from wheeld.model.ids import id_to_text, pack_id
 from wheeld.model.job import JobState
@@ -134,8 +134,9 @@ def ended(state: JobState) -> JobView:
     spec = Spec(queue=b"default/default", type=b"echo", payload=b"hi", schedule_ms=1000, create_ms=900).pack()
     row = Row(job_id, 1000, 1, 1, int(state), 0, 0, 0, bytes(16), b"", b"", spec)
     end = Outcome(
-        job_id, 1, 1000, 0, 1002, 1000, 1, int(state), 4, b"default/default", b"echo", b"w", b"", b"boom", b"out"
-    )
+        job_id, 1, 1000, 0, 1002, 1000, 1, int(state), 4, EntryKind.NACK if state == JobState.FAILED else EntryKind.ACK,
+        b"default/default", b"echo", b"w", b"", b"boom", b"out",
+    )  # fmt: skip
     return JobView(row, 1007, end)
 
 

@@ -16,7 +16,7 @@ from wheeld.edge.present import attempts_of
 from wheeld.edge.server import SERVICES, EdgeParts, EdgeServer
 from wheeld.metrics.calls import CallCounts
 from wheeld.model import errors, limits
-from wheeld.model.entry import Outcome
+from wheeld.model.entry import EntryKind, Outcome
 from wheeld.model.errors import Refused, StartFailure
 from wheeld.model.ids import id_to_text, pack_id
 from wheeld.model.job import JobState
@@ -41,8 +41,9 @@ def row(state: JobState, **changes: object) -> Row:
     return base._replace(**changes)  # type: ignore[arg-type]
 
 
-def outcome(state: JobState, attempt: int, error: bytes = b"") -> Outcome:
-    return Outcome(JOB, 9, 2000, 0, 2500, 2000, attempt, int(state), 4, b"shop/mail", b"echo", b"w0", b"", error, b"r")
+def outcome(state: JobState, attempt: int, error: bytes = b"", cause: EntryKind = EntryKind.NACK) -> Outcome:
+    texts = (b"shop/mail", b"echo", b"w0", b"", error, b"r")
+    return Outcome(JOB, 9, 2000, 0, 2500, 2000, attempt, int(state), 4, int(cause), *texts)
 
 
 async def test_get_presents_a_running_job(edge: Edge) -> None:
@@ -96,12 +97,19 @@ def test_attempts_name_how_each_ended() -> None:
     history = [
         (1, outcome(JobState.RETRYING, 1, b"boom")),
         (2, outcome(JobState.RETRYING, 2, b"lease expired")),
-        (3, outcome(JobState.FAILED, 3, b"boom")),
+        (3, outcome(JobState.RETRYING, 3, b"the words do not count", EntryKind.LEASE_EXPIRE)),
+        (4, outcome(JobState.FAILED, 4, b"boom")),
+        (4, outcome(JobState.FAILED, 4, b"", EntryKind.LEASE_EXPIRE)),
+        (5, outcome(JobState.CANCELLED, 5, b"", EntryKind.CANCEL)),
+        (5, outcome(JobState.EXPIRED, 5, b"", EntryKind.EXPIRE)),
+        (6, outcome(JobState.SUCCEEDED, 6, b"", EntryKind.ACK)),
     ]
     names = [
         job_pb2.AttemptOutcome.Name(found.outcome)[16:] for found in attempts_of(JobView(row(JobState.FAILED)), history)
     ]
-    assert names == ["NACKED", "LEASE_EXPIRED", "FAILED"]
+    assert names == [
+        "NACKED", "NACKED", "LEASE_EXPIRED", "FAILED", "LEASE_EXPIRED", "CANCELLED", "EXPIRED", "ACKED",
+    ]  # fmt: skip
 
 
 def test_the_attempt_that_runs_is_told_once() -> None:
@@ -125,9 +133,12 @@ async def test_queues_come_in_pages_of_their_namespace(edge: Edge) -> None:
 
 
 async def test_get_queue_and_pause(edge: Edge) -> None:
-    edge.driver.views = [queue_view(b"default/q", ready=4, oldest_due_ms=edge.clock.wall_ms() - 2500, streams=2)]
+    edge.driver.views = [
+        queue_view(b"default/q", ready=4, oldest_due_ms=edge.clock.wall_ms() - 2500, streams=2, backlog=True)
+    ]
     queue = (await edge.queues.GetQueue(queue_pb.GetQueueRequest(queue="q"))).queue
     assert (queue.pending_jobs, queue.workers, queue.oldest_pending_age.ToMilliseconds()) == (4, 2, 2500)
+    assert queue.pending_on_disk
     unknown = (await edge.queues.GetQueue(queue_pb.GetQueueRequest(queue="nobody"))).queue
     assert (unknown.queue, unknown.pending_jobs) == ("nobody", 0)
     assert (await edge.queues.PauseQueue(queue_pb.PauseQueueRequest(queue="q"))).queue.paused

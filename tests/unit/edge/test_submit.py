@@ -47,6 +47,8 @@ async def test_create_answers_with_the_id_and_the_stated_time(edge: Edge) -> Non
     answer = await edge.jobs.CreateJob(request)
     assert answer.job_id == id_to_text(pack_id(1, 1, 0))
     assert answer.schedule_time.ToMilliseconds() == edge.clock.wall_ms() + 5000
+    request.job.schedule_time.FromMilliseconds(edge.clock.wall_ms() - 5000)
+    assert not (await edge.jobs.CreateJob(request)).HasField("schedule_time")
     assert not (await edge.jobs.CreateJob(pb.CreateJobRequest(job=job()))).HasField("schedule_time")
     delayed = pb.CreateJobRequest(job=job())
     delayed.job.delay.FromSeconds(9)

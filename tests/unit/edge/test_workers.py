@@ -11,7 +11,8 @@ from tests.unit.edge.conftest import Edge
 from tests.unit.edge.test_submit import MALFORMED, refused
 from wheeld.edge.hot_lease import tokens_of
 from wheeld.model import errors, limits
-from wheeld.model.batch import NO_SESSION, OP_RELEASE, SETTLE_BATCH_HEAD, SETTLE_HEAD
+from wheeld.model.batch import OP_RELEASE, SETTLE_BATCH_HEAD, SETTLE_HEAD
+from wheeld.wire.codec import session_digest
 from wheeld.wire.pb.v1 import worker_service_pb2 as pb
 
 TOKEN = bytes(24)
@@ -102,15 +103,35 @@ async def test_lease_while_draining(edge: Edge) -> None:
     assert (await refused(edge.workers.LeaseJobs(lease_call()))).kind.code == errors.DRAINING
 
 
-async def test_settles_pass_while_draining_and_need_no_session(edge: Edge) -> None:
+async def test_settles_pass_while_draining(edge: Edge) -> None:
     edge.gate.close(edge.clock.wall_ms())
     answer = await edge.workers.AckJobs(pb.AckJobsRequest(worker_id="w", acks=[pb.Ack(lease_token=TOKEN)]))
     assert [item.code for item in answer.items] == [0]
-    assert edge.driver.settles[0][0] == NO_SESSION
+
+
+@pytest.mark.parametrize(("session", "name"), [("", b"w"), ("s", b"s")])
+async def test_settles_name_what_the_sessions_of_their_caller_begin_with(edge: Edge, session: str, name: bytes) -> None:
+    for _ in range(2):
+        await edge.workers.LeaseJobs(pb.LeaseJobsRequest(worker_id="w", session_id=session))
+    leased = [stream.session for stream in edge.driver.streams]
+    assert len(set(leased)) == 2
+    await edge.workers.AckJobs(pb.AckJobsRequest(worker_id="w", session_id=session, acks=[pb.Ack(lease_token=TOKEN)]))
+    holder = edge.driver.settles[0][0]
+    assert {found[:8] for found in leased} == {holder[:8]} == {session_digest(name)[:8]}
+    assert holder[8:] == bytes(8)
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [pb.AckJobsRequest(), pb.AckJobsRequest(worker_id="w" * 65), pb.AckJobsRequest(worker_id="w", session_id="s" * 65)],
+)
+async def test_settles_check_who_calls(edge: Edge, request_: pb.AckJobsRequest) -> None:
+    assert (await refused(edge.workers.AckJobs(request_))).kind.code == errors.FIELD_INVALID
+    assert not edge.driver.settles
 
 
 async def test_what_is_no_token_is_a_status_of_its_item(edge: Edge) -> None:
-    request = pb.NackJobsRequest(nacks=[pb.Nack(lease_token=b"short"), pb.Nack(lease_token=TOKEN)])
+    request = pb.NackJobsRequest(worker_id="w", nacks=[pb.Nack(lease_token=b"short"), pb.Nack(lease_token=TOKEN)])
     items = (await edge.workers.NackJobs(request)).items
     assert [item.code for item in items] == [errors.TOKEN_UNKNOWN, 0]
     assert items[0].lease_token == b"short"
@@ -123,8 +144,8 @@ async def test_malformed_bytes_are_a_status(edge: Edge, method: str) -> None:
 
 
 async def test_release_and_renew_reach_the_driver(edge: Edge) -> None:
-    await edge.workers.ReleaseLeases(pb.ReleaseLeasesRequest(releases=[pb.Release(lease_token=TOKEN)]))
-    await edge.workers.RenewLeases(pb.RenewLeasesRequest(lease_tokens=[TOKEN, TOKEN]))
+    await edge.workers.ReleaseLeases(pb.ReleaseLeasesRequest(worker_id="w", releases=[pb.Release(lease_token=TOKEN)]))
+    await edge.workers.RenewLeases(pb.RenewLeasesRequest(worker_id="w", lease_tokens=[TOKEN, TOKEN]))
     assert [len(released(batch)) for _, batch in edge.driver.settles] == [1, 2]
 
 

@@ -9,6 +9,7 @@ from wheeld.core.api import histogram_index
 from wheeld.core.reference.state import Job, Lease, State
 from wheeld.model import errors, limits
 from wheeld.model.batch import (
+    CALL_PREFIX_BYTES,
     NO_DELAY,
     NO_SESSION,
     OP_ACK,
@@ -27,6 +28,7 @@ from wheeld.model.job import JobState, waiting_state
 from wheeld.model.retry import backoff_ms
 
 LEASE_EXPIRED_TEXT = b"lease expired"
+_ANY_CALL = bytes(16 - CALL_PREFIX_BYTES)
 
 
 class Settle(NamedTuple):
@@ -73,7 +75,7 @@ def settle_one(state: State, now_ms: int, boot_ms: int, session: bytes, item: Se
     lease = state.leases.get(item.fencing)
     if lease is None or lease.job.job_id != item.job_id or not lease.delivered:
         return refuse_stale(state, item)
-    if session not in (NO_SESSION, lease.session.name):
+    if not may_settle(session, lease.session.name):
         return pack_result(item.op, errors.LEASE_NOT_YOURS, 0, JobState.RUNNING, 0)
     if item.receive_us:
         late_us = max(item.receive_us - lease.job.due_ms * 1000, 0)
@@ -91,6 +93,13 @@ def settle_one(state: State, now_ms: int, boot_ms: int, session: bytes, item: Se
     elif item.op == OP_RENEW:
         expire_ms = renew(state, now_ms, boot_ms, lease, item.extend_ms)
     return pack_result(item.op, 0, 0, after, expire_ms)
+
+
+def may_settle(session: bytes, holder: bytes) -> bool:
+    """Whether a caller of this session may settle a lease that `holder` has. See Core.settle."""
+    if session in (NO_SESSION, holder):
+        return True
+    return session[CALL_PREFIX_BYTES:] == _ANY_CALL and session[:CALL_PREFIX_BYTES] == holder[:CALL_PREFIX_BYTES]
 
 
 def pack_result(op: int, code: int, flags: int, after: int, expire_ms: int) -> bytes:
@@ -165,6 +174,7 @@ def stage_outcome(
         attempt=job.attempt,
         state=after,
         priority=spec.priority,
+        cause=kind,
         queue=spec.queue,
         type=spec.type,
         worker=lease.session.worker if lease else b"",

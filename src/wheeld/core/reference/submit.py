@@ -165,7 +165,7 @@ def check(item: Item, now_ms: int) -> tuple[int, int, Spec | None]:
     if spec.flags & FLAG_EXPIRE_AFTER:
         expire_ms += due_ms
     elif expire_ms and expire_ms <= due_ms:
-        return errors.EXPIRY_BEFORE_SCHEDULE, errors.Field.EXPIRE, None
+        return errors.FIELD_INVALID, errors.Field.EXPIRE, None
     return 0, 0, spec.at(flags=0, schedule_ms=due_ms, create_ms=now_ms, expire_ms=expire_ms)
 
 

@@ -26,7 +26,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%wheeld/wire/pb/v1/admin_service.proto\x12\twheeld.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x16\n\x14GetServerInfoRequest\"\xd6\x02\n\x15GetServerInfoResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x0c\n\x04node\x18\x02 \x01(\t\x12\x12\n\nstore_uuid\x18\x03 \x01(\t\x12.\n\nstart_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06shards\x18\x05 \x01(\r\x12\x1e\n\x16journal_format_version\x18\x06 \x01(\r\x12\x1c\n\x14store_format_version\x18\x07 \x01(\r\x12/\n\x0bserver_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08\x64raining\x18\t \x01(\x08\x12\x16\n\x0eresident_bytes\x18\n \x01(\x04\x12\x1a\n\x12resident_bytes_max\x18\x0b \x01(\x04\x12\x15\n\rresident_jobs\x18\x0c \x01(\x04\"p\n\x12GetFireSkewRequest\x12\r\n\x05queue\x18\x01 \x01(\t\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12)\n\x06window\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\r\n\x05reset\x18\x04 \x01(\x08\"f\n\x13GetFireSkewResponse\x12$\n\x06queues\x18\x01 \x03(\x0b\x32\x14.wheeld.v1.QueueSkew\x12)\n\x06window\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x83\x01\n\tQueueSkew\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\r\n\x05queue\x18\x02 \x01(\t\x12)\n\x07release\x18\x03 \x01(\x0b\x32\x18.wheeld.v1.SkewHistogram\x12)\n\x07receipt\x18\x04 \x01(\x0b\x32\x18.wheeld.v1.SkewHistogram\"\x97\x01\n\rSkewHistogram\x12\r\n\x05\x63ount\x18\x01 \x01(\x04\x12&\n\x07\x62uckets\x18\x02 \x03(\x0b\x32\x15.wheeld.v1.SkewBucket\x12\x0e\n\x06p50_us\x18\x03 \x01(\x03\x12\x0e\n\x06p90_us\x18\x04 \x01(\x03\x12\x0e\n\x06p99_us\x18\x05 \x01(\x03\x12\x0f\n\x07p999_us\x18\x06 \x01(\x03\x12\x0e\n\x06max_us\x18\x07 \x01(\x03\"-\n\nSkewBucket\x12\x10\n\x08upper_us\x18\x01 \x01(\x03\x12\r\n\x05\x63ount\x18\x02 \x01(\x04\x32\xb0\x01\n\x0c\x41\x64minService\x12R\n\rGetServerInfo\x12\x1f.wheeld.v1.GetServerInfoRequest\x1a .wheeld.v1.GetServerInfoResponse\x12L\n\x0bGetFireSkew\x12\x1d.wheeld.v1.GetFireSkewRequest\x1a\x1e.wheeld.v1.GetFireSkewResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%wheeld/wire/pb/v1/admin_service.proto\x12\twheeld.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x16\n\x14GetServerInfoRequest\"\xd6\x02\n\x15GetServerInfoResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x0c\n\x04node\x18\x02 \x01(\t\x12\x12\n\nstore_uuid\x18\x03 \x01(\t\x12.\n\nstart_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06shards\x18\x05 \x01(\r\x12\x1e\n\x16journal_format_version\x18\x06 \x01(\r\x12\x1c\n\x14store_format_version\x18\x07 \x01(\r\x12/\n\x0bserver_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08\x64raining\x18\t \x01(\x08\x12\x16\n\x0eresident_bytes\x18\n \x01(\x04\x12\x1a\n\x12resident_bytes_max\x18\x0b \x01(\x04\x12\x15\n\rresident_jobs\x18\x0c \x01(\x04\"E\n\x12GetFireSkewRequest\x12\r\n\x05queue\x18\x01 \x01(\t\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12\r\n\x05reset\x18\x03 \x01(\x08\"f\n\x13GetFireSkewResponse\x12$\n\x06queues\x18\x01 \x03(\x0b\x32\x14.wheeld.v1.QueueSkew\x12)\n\x06window\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x83\x01\n\tQueueSkew\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\r\n\x05queue\x18\x02 \x01(\t\x12)\n\x07release\x18\x03 \x01(\x0b\x32\x18.wheeld.v1.SkewHistogram\x12)\n\x07receipt\x18\x04 \x01(\x0b\x32\x18.wheeld.v1.SkewHistogram\"\x97\x01\n\rSkewHistogram\x12\r\n\x05\x63ount\x18\x01 \x01(\x04\x12&\n\x07\x62uckets\x18\x02 \x03(\x0b\x32\x15.wheeld.v1.SkewBucket\x12\x0e\n\x06p50_us\x18\x03 \x01(\x03\x12\x0e\n\x06p90_us\x18\x04 \x01(\x03\x12\x0e\n\x06p99_us\x18\x05 \x01(\x03\x12\x0f\n\x07p999_us\x18\x06 \x01(\x03\x12\x0e\n\x06max_us\x18\x07 \x01(\x03\"-\n\nSkewBucket\x12\x10\n\x08upper_us\x18\x01 \x01(\x03\x12\r\n\x05\x63ount\x18\x02 \x01(\x04\x32\xb0\x01\n\x0c\x41\x64minService\x12R\n\rGetServerInfo\x12\x1f.wheeld.v1.GetServerInfoRequest\x1a .wheeld.v1.GetServerInfoResponse\x12L\n\x0bGetFireSkew\x12\x1d.wheeld.v1.GetFireSkewRequest\x1a\x1e.wheeld.v1.GetFireSkewResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,15 +38,15 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETSERVERINFORESPONSE']._serialized_start=142
   _globals['_GETSERVERINFORESPONSE']._serialized_end=484
   _globals['_GETFIRESKEWREQUEST']._serialized_start=486
-  _globals['_GETFIRESKEWREQUEST']._serialized_end=598
-  _globals['_GETFIRESKEWRESPONSE']._serialized_start=600
-  _globals['_GETFIRESKEWRESPONSE']._serialized_end=702
-  _globals['_QUEUESKEW']._serialized_start=705
-  _globals['_QUEUESKEW']._serialized_end=836
-  _globals['_SKEWHISTOGRAM']._serialized_start=839
-  _globals['_SKEWHISTOGRAM']._serialized_end=990
-  _globals['_SKEWBUCKET']._serialized_start=992
-  _globals['_SKEWBUCKET']._serialized_end=1037
-  _globals['_ADMINSERVICE']._serialized_start=1040
-  _globals['_ADMINSERVICE']._serialized_end=1216
+  _globals['_GETFIRESKEWREQUEST']._serialized_end=555
+  _globals['_GETFIRESKEWRESPONSE']._serialized_start=557
+  _globals['_GETFIRESKEWRESPONSE']._serialized_end=659
+  _globals['_QUEUESKEW']._serialized_start=662
+  _globals['_QUEUESKEW']._serialized_end=793
+  _globals['_SKEWHISTOGRAM']._serialized_start=796
+  _globals['_SKEWHISTOGRAM']._serialized_end=947
+  _globals['_SKEWBUCKET']._serialized_start=949
+  _globals['_SKEWBUCKET']._serialized_end=994
+  _globals['_ADMINSERVICE']._serialized_start=997
+  _globals['_ADMINSERVICE']._serialized_end=1173
 # @@protoc_insertion_point(module_scope)

@@ -43,16 +43,14 @@ class GetServerInfoResponse(_message.Message):
     def __init__(self, version: _Optional[str] = ..., node: _Optional[str] = ..., store_uuid: _Optional[str] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., shards: _Optional[int] = ..., journal_format_version: _Optional[int] = ..., store_format_version: _Optional[int] = ..., server_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., draining: bool = ..., resident_bytes: _Optional[int] = ..., resident_bytes_max: _Optional[int] = ..., resident_jobs: _Optional[int] = ...) -> None: ...
 
 class GetFireSkewRequest(_message.Message):
-    __slots__ = ("queue", "namespace", "window", "reset")
+    __slots__ = ("queue", "namespace", "reset")
     QUEUE_FIELD_NUMBER: _ClassVar[int]
     NAMESPACE_FIELD_NUMBER: _ClassVar[int]
-    WINDOW_FIELD_NUMBER: _ClassVar[int]
     RESET_FIELD_NUMBER: _ClassVar[int]
     queue: str
     namespace: str
-    window: _duration_pb2.Duration
     reset: bool
-    def __init__(self, queue: _Optional[str] = ..., namespace: _Optional[str] = ..., window: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., reset: bool = ...) -> None: ...
+    def __init__(self, queue: _Optional[str] = ..., namespace: _Optional[str] = ..., reset: bool = ...) -> None: ...
 
 class GetFireSkewResponse(_message.Message):
     __slots__ = ("queues", "window")

@@ -43,12 +43,9 @@ class ErrorCode(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     ERROR_CODE_STORE_BUSY: _ClassVar[ErrorCode]
     ERROR_CODE_STORE_FULL: _ClassVar[ErrorCode]
     ERROR_CODE_DRAINING: _ClassVar[ErrorCode]
-    ERROR_CODE_QUEUE_PAUSED: _ClassVar[ErrorCode]
     ERROR_CODE_STREAM_PROTOCOL: _ClassVar[ErrorCode]
     ERROR_CODE_CANCELLED: _ClassVar[ErrorCode]
     ERROR_CODE_INTERNAL: _ClassVar[ErrorCode]
-    ERROR_CODE_SHARD_NOT_OWNED: _ClassVar[ErrorCode]
-    ERROR_CODE_EXPIRY_BEFORE_SCHEDULE: _ClassVar[ErrorCode]
 
 class AttemptOutcome(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -57,7 +54,6 @@ class AttemptOutcome(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     ATTEMPT_OUTCOME_NACKED: _ClassVar[AttemptOutcome]
     ATTEMPT_OUTCOME_FAILED: _ClassVar[AttemptOutcome]
     ATTEMPT_OUTCOME_LEASE_EXPIRED: _ClassVar[AttemptOutcome]
-    ATTEMPT_OUTCOME_RELEASED: _ClassVar[AttemptOutcome]
     ATTEMPT_OUTCOME_CANCELLED: _ClassVar[AttemptOutcome]
     ATTEMPT_OUTCOME_EXPIRED: _ClassVar[AttemptOutcome]
 JOB_STATE_UNSPECIFIED: JobState
@@ -87,18 +83,14 @@ ERROR_CODE_TOKEN_UNKNOWN: ErrorCode
 ERROR_CODE_STORE_BUSY: ErrorCode
 ERROR_CODE_STORE_FULL: ErrorCode
 ERROR_CODE_DRAINING: ErrorCode
-ERROR_CODE_QUEUE_PAUSED: ErrorCode
 ERROR_CODE_STREAM_PROTOCOL: ErrorCode
 ERROR_CODE_CANCELLED: ErrorCode
 ERROR_CODE_INTERNAL: ErrorCode
-ERROR_CODE_SHARD_NOT_OWNED: ErrorCode
-ERROR_CODE_EXPIRY_BEFORE_SCHEDULE: ErrorCode
 ATTEMPT_OUTCOME_UNSPECIFIED: AttemptOutcome
 ATTEMPT_OUTCOME_ACKED: AttemptOutcome
 ATTEMPT_OUTCOME_NACKED: AttemptOutcome
 ATTEMPT_OUTCOME_FAILED: AttemptOutcome
 ATTEMPT_OUTCOME_LEASE_EXPIRED: AttemptOutcome
-ATTEMPT_OUTCOME_RELEASED: AttemptOutcome
 ATTEMPT_OUTCOME_CANCELLED: AttemptOutcome
 ATTEMPT_OUTCOME_EXPIRED: AttemptOutcome
 
@@ -156,7 +148,7 @@ class NewJob(_message.Message):
     def __init__(self, queue: _Optional[str] = ..., type: _Optional[str] = ..., payload: _Optional[bytes] = ..., schedule_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., delay: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., priority: _Optional[int] = ..., labels: _Optional[_Mapping[str, str]] = ..., idempotency_key: _Optional[str] = ..., routing_key: _Optional[str] = ..., start_timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., retry_policy: _Optional[_Union[RetryPolicy, _Mapping]] = ..., lease_duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., trace_context: _Optional[str] = ..., namespace: _Optional[str] = ...) -> None: ...
 
 class Job(_message.Message):
-    __slots__ = ("job_id", "namespace", "queue", "type", "payload", "state", "attempt", "priority", "labels", "schedule_time", "next_fire_time", "create_time", "finish_time", "start_timeout", "idempotency_key", "routing_key", "retry_policy", "lease_duration", "trace_context", "last_error", "result", "worker_id", "fire_time", "lease_expire_time")
+    __slots__ = ("job_id", "namespace", "queue", "type", "payload", "state", "attempt", "priority", "labels", "schedule_time", "next_fire_time", "create_time", "finish_time", "start_timeout", "idempotency_key", "routing_key", "retry_policy", "lease_duration", "trace_context", "last_error", "result", "worker_id", "fire_time")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -187,7 +179,6 @@ class Job(_message.Message):
     RESULT_FIELD_NUMBER: _ClassVar[int]
     WORKER_ID_FIELD_NUMBER: _ClassVar[int]
     FIRE_TIME_FIELD_NUMBER: _ClassVar[int]
-    LEASE_EXPIRE_TIME_FIELD_NUMBER: _ClassVar[int]
     job_id: str
     namespace: str
     queue: str
@@ -211,8 +202,7 @@ class Job(_message.Message):
     result: bytes
     worker_id: str
     fire_time: _timestamp_pb2.Timestamp
-    lease_expire_time: _timestamp_pb2.Timestamp
-    def __init__(self, job_id: _Optional[str] = ..., namespace: _Optional[str] = ..., queue: _Optional[str] = ..., type: _Optional[str] = ..., payload: _Optional[bytes] = ..., state: _Optional[_Union[JobState, str]] = ..., attempt: _Optional[int] = ..., priority: _Optional[int] = ..., labels: _Optional[_Mapping[str, str]] = ..., schedule_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., next_fire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., finish_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., start_timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., idempotency_key: _Optional[str] = ..., routing_key: _Optional[str] = ..., retry_policy: _Optional[_Union[RetryPolicy, _Mapping]] = ..., lease_duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., trace_context: _Optional[str] = ..., last_error: _Optional[str] = ..., result: _Optional[bytes] = ..., worker_id: _Optional[str] = ..., fire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., lease_expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    def __init__(self, job_id: _Optional[str] = ..., namespace: _Optional[str] = ..., queue: _Optional[str] = ..., type: _Optional[str] = ..., payload: _Optional[bytes] = ..., state: _Optional[_Union[JobState, str]] = ..., attempt: _Optional[int] = ..., priority: _Optional[int] = ..., labels: _Optional[_Mapping[str, str]] = ..., schedule_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., next_fire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., finish_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., start_timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., idempotency_key: _Optional[str] = ..., routing_key: _Optional[str] = ..., retry_policy: _Optional[_Union[RetryPolicy, _Mapping]] = ..., lease_duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., trace_context: _Optional[str] = ..., last_error: _Optional[str] = ..., result: _Optional[bytes] = ..., worker_id: _Optional[str] = ..., fire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class Attempt(_message.Message):
     __slots__ = ("attempt", "worker_id", "fire_time", "finish_time", "outcome", "error_message", "result")

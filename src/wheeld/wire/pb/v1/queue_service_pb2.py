@@ -23,34 +23,33 @@ _sym_db = _symbol_database.Default()
 
 
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
-from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%wheeld/wire/pb/v1/queue_service.proto\x12\twheeld.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe7\x02\n\x05Queue\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\r\n\x05queue\x18\x02 \x01(\t\x12\x0e\n\x06paused\x18\x03 \x01(\x08\x12\x16\n\x0escheduled_jobs\x18\x04 \x01(\x04\x12\x14\n\x0cpending_jobs\x18\x05 \x01(\x04\x12\x14\n\x0crunning_jobs\x18\x06 \x01(\x04\x12\x15\n\rretrying_jobs\x18\x07 \x01(\x04\x12\x16\n\x0esucceeded_jobs\x18\x08 \x01(\x04\x12\x13\n\x0b\x66\x61iled_jobs\x18\t \x01(\x04\x12\x16\n\x0e\x63\x61ncelled_jobs\x18\n \x01(\x04\x12\x14\n\x0c\x65xpired_jobs\x18\x0b \x01(\x04\x12\x35\n\x12oldest_pending_age\x18\x0c \x01(\x0b\x32\x19.google.protobuf.Duration\x12.\n\npause_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07workers\x18\x0e \x01(\r\"3\n\x0fGetQueueRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\r\n\x05queue\x18\x02 \x01(\t\"3\n\x10GetQueueResponse\x12\x1f\n\x05queue\x18\x01 \x01(\x0b\x32\x10.wheeld.v1.Queue\"M\n\x11ListQueuesRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\r\x12\x12\n\npage_token\x18\x03 \x01(\t\"O\n\x12ListQueuesResponse\x12 \n\x06queues\x18\x01 \x03(\x0b\x32\x10.wheeld.v1.Queue\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"5\n\x11PauseQueueRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\r\n\x05queue\x18\x02 \x01(\t\"5\n\x12PauseQueueResponse\x12\x1f\n\x05queue\x18\x01 \x01(\x0b\x32\x10.wheeld.v1.Queue\"6\n\x12ResumeQueueRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\r\n\x05queue\x18\x02 \x01(\t\"6\n\x13ResumeQueueResponse\x12\x1f\n\x05queue\x18\x01 \x01(\x0b\x32\x10.wheeld.v1.Queue2\xb7\x02\n\x0cQueueService\x12\x43\n\x08GetQueue\x12\x1a.wheeld.v1.GetQueueRequest\x1a\x1b.wheeld.v1.GetQueueResponse\x12I\n\nListQueues\x12\x1c.wheeld.v1.ListQueuesRequest\x1a\x1d.wheeld.v1.ListQueuesResponse\x12I\n\nPauseQueue\x12\x1c.wheeld.v1.PauseQueueRequest\x1a\x1d.wheeld.v1.PauseQueueResponse\x12L\n\x0bResumeQueue\x12\x1d.wheeld.v1.ResumeQueueRequest\x1a\x1e.wheeld.v1.ResumeQueueResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%wheeld/wire/pb/v1/queue_service.proto\x12\twheeld.v1\x1a\x1egoogle/protobuf/duration.proto\"\xc6\x01\n\x05Queue\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\r\n\x05queue\x18\x02 \x01(\t\x12\x0e\n\x06paused\x18\x03 \x01(\x08\x12\x14\n\x0cpending_jobs\x18\x04 \x01(\x04\x12\x17\n\x0fpending_on_disk\x18\x05 \x01(\x08\x12\x14\n\x0crunning_jobs\x18\x06 \x01(\x04\x12\x35\n\x12oldest_pending_age\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0f\n\x07workers\x18\x08 \x01(\r\"3\n\x0fGetQueueRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\r\n\x05queue\x18\x02 \x01(\t\"3\n\x10GetQueueResponse\x12\x1f\n\x05queue\x18\x01 \x01(\x0b\x32\x10.wheeld.v1.Queue\"M\n\x11ListQueuesRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\r\x12\x12\n\npage_token\x18\x03 \x01(\t\"O\n\x12ListQueuesResponse\x12 \n\x06queues\x18\x01 \x03(\x0b\x32\x10.wheeld.v1.Queue\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"5\n\x11PauseQueueRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\r\n\x05queue\x18\x02 \x01(\t\"5\n\x12PauseQueueResponse\x12\x1f\n\x05queue\x18\x01 \x01(\x0b\x32\x10.wheeld.v1.Queue\"6\n\x12ResumeQueueRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\r\n\x05queue\x18\x02 \x01(\t\"6\n\x13ResumeQueueResponse\x12\x1f\n\x05queue\x18\x01 \x01(\x0b\x32\x10.wheeld.v1.Queue2\xb7\x02\n\x0cQueueService\x12\x43\n\x08GetQueue\x12\x1a.wheeld.v1.GetQueueRequest\x1a\x1b.wheeld.v1.GetQueueResponse\x12I\n\nListQueues\x12\x1c.wheeld.v1.ListQueuesRequest\x1a\x1d.wheeld.v1.ListQueuesResponse\x12I\n\nPauseQueue\x12\x1c.wheeld.v1.PauseQueueRequest\x1a\x1d.wheeld.v1.PauseQueueResponse\x12L\n\x0bResumeQueue\x12\x1d.wheeld.v1.ResumeQueueRequest\x1a\x1e.wheeld.v1.ResumeQueueResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'wheeld.wire.pb.v1.queue_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_QUEUE']._serialized_start=118
-  _globals['_QUEUE']._serialized_end=477
-  _globals['_GETQUEUEREQUEST']._serialized_start=479
-  _globals['_GETQUEUEREQUEST']._serialized_end=530
-  _globals['_GETQUEUERESPONSE']._serialized_start=532
-  _globals['_GETQUEUERESPONSE']._serialized_end=583
-  _globals['_LISTQUEUESREQUEST']._serialized_start=585
-  _globals['_LISTQUEUESREQUEST']._serialized_end=662
-  _globals['_LISTQUEUESRESPONSE']._serialized_start=664
-  _globals['_LISTQUEUESRESPONSE']._serialized_end=743
-  _globals['_PAUSEQUEUEREQUEST']._serialized_start=745
-  _globals['_PAUSEQUEUEREQUEST']._serialized_end=798
-  _globals['_PAUSEQUEUERESPONSE']._serialized_start=800
-  _globals['_PAUSEQUEUERESPONSE']._serialized_end=853
-  _globals['_RESUMEQUEUEREQUEST']._serialized_start=855
-  _globals['_RESUMEQUEUEREQUEST']._serialized_end=909
-  _globals['_RESUMEQUEUERESPONSE']._serialized_start=911
-  _globals['_RESUMEQUEUERESPONSE']._serialized_end=965
-  _globals['_QUEUESERVICE']._serialized_start=968
-  _globals['_QUEUESERVICE']._serialized_end=1279
+  _globals['_QUEUE']._serialized_start=85
+  _globals['_QUEUE']._serialized_end=283
+  _globals['_GETQUEUEREQUEST']._serialized_start=285
+  _globals['_GETQUEUEREQUEST']._serialized_end=336
+  _globals['_GETQUEUERESPONSE']._serialized_start=338
+  _globals['_GETQUEUERESPONSE']._serialized_end=389
+  _globals['_LISTQUEUESREQUEST']._serialized_start=391
+  _globals['_LISTQUEUESREQUEST']._serialized_end=468
+  _globals['_LISTQUEUESRESPONSE']._serialized_start=470
+  _globals['_LISTQUEUESRESPONSE']._serialized_end=549
+  _globals['_PAUSEQUEUEREQUEST']._serialized_start=551
+  _globals['_PAUSEQUEUEREQUEST']._serialized_end=604
+  _globals['_PAUSEQUEUERESPONSE']._serialized_start=606
+  _globals['_PAUSEQUEUERESPONSE']._serialized_end=659
+  _globals['_RESUMEQUEUEREQUEST']._serialized_start=661
+  _globals['_RESUMEQUEUEREQUEST']._serialized_end=715
+  _globals['_RESUMEQUEUERESPONSE']._serialized_start=717
+  _globals['_RESUMEQUEUERESPONSE']._serialized_end=771
+  _globals['_QUEUESERVICE']._serialized_start=774
+  _globals['_QUEUESERVICE']._serialized_end=1085
 # @@protoc_insertion_point(module_scope)

@@ -1,7 +1,6 @@
 import datetime
 
 from google.protobuf import duration_pb2 as _duration_pb2
-from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -11,36 +10,24 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Queue(_message.Message):
-    __slots__ = ("namespace", "queue", "paused", "scheduled_jobs", "pending_jobs", "running_jobs", "retrying_jobs", "succeeded_jobs", "failed_jobs", "cancelled_jobs", "expired_jobs", "oldest_pending_age", "pause_time", "workers")
+    __slots__ = ("namespace", "queue", "paused", "pending_jobs", "pending_on_disk", "running_jobs", "oldest_pending_age", "workers")
     NAMESPACE_FIELD_NUMBER: _ClassVar[int]
     QUEUE_FIELD_NUMBER: _ClassVar[int]
     PAUSED_FIELD_NUMBER: _ClassVar[int]
-    SCHEDULED_JOBS_FIELD_NUMBER: _ClassVar[int]
     PENDING_JOBS_FIELD_NUMBER: _ClassVar[int]
+    PENDING_ON_DISK_FIELD_NUMBER: _ClassVar[int]
     RUNNING_JOBS_FIELD_NUMBER: _ClassVar[int]
-    RETRYING_JOBS_FIELD_NUMBER: _ClassVar[int]
-    SUCCEEDED_JOBS_FIELD_NUMBER: _ClassVar[int]
-    FAILED_JOBS_FIELD_NUMBER: _ClassVar[int]
-    CANCELLED_JOBS_FIELD_NUMBER: _ClassVar[int]
-    EXPIRED_JOBS_FIELD_NUMBER: _ClassVar[int]
     OLDEST_PENDING_AGE_FIELD_NUMBER: _ClassVar[int]
-    PAUSE_TIME_FIELD_NUMBER: _ClassVar[int]
     WORKERS_FIELD_NUMBER: _ClassVar[int]
     namespace: str
     queue: str
     paused: bool
-    scheduled_jobs: int
     pending_jobs: int
+    pending_on_disk: bool
     running_jobs: int
-    retrying_jobs: int
-    succeeded_jobs: int
-    failed_jobs: int
-    cancelled_jobs: int
-    expired_jobs: int
     oldest_pending_age: _duration_pb2.Duration
-    pause_time: _timestamp_pb2.Timestamp
     workers: int
-    def __init__(self, namespace: _Optional[str] = ..., queue: _Optional[str] = ..., paused: bool = ..., scheduled_jobs: _Optional[int] = ..., pending_jobs: _Optional[int] = ..., running_jobs: _Optional[int] = ..., retrying_jobs: _Optional[int] = ..., succeeded_jobs: _Optional[int] = ..., failed_jobs: _Optional[int] = ..., cancelled_jobs: _Optional[int] = ..., expired_jobs: _Optional[int] = ..., oldest_pending_age: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., pause_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., workers: _Optional[int] = ...) -> None: ...
+    def __init__(self, namespace: _Optional[str] = ..., queue: _Optional[str] = ..., paused: bool = ..., pending_jobs: _Optional[int] = ..., pending_on_disk: bool = ..., running_jobs: _Optional[int] = ..., oldest_pending_age: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., workers: _Optional[int] = ...) -> None: ...
 
 class GetQueueRequest(_message.Message):
     __slots__ = ("namespace", "queue")

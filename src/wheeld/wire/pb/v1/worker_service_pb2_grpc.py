@@ -79,34 +79,35 @@ class WorkerServiceServicer(object):
 
     def LeaseJobs(self, request, context):
         """Leases up to `max_jobs` due jobs; waits up to `wait_duration` for the first. For workers that cannot hold a stream.
+        Errors: FIELD_INVALID, DRAINING.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def AckJobs(self, request, context):
-        """The jobs are done. Acking twice is no error.
+        """The jobs are done. Acking twice is no error. Errors: FIELD_INVALID, BATCH_TOO_LARGE; those of an item stand in it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def NackJobs(self, request, context):
-        """The attempts failed.
+        """The attempts failed. Errors: FIELD_INVALID, BATCH_TOO_LARGE; those of an item stand in it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ReleaseLeases(self, request, context):
-        """Gives jobs back that were not begun; the attempt does not count.
+        """Gives jobs back that were not begun; the attempt does not count. Errors: FIELD_INVALID, BATCH_TOO_LARGE; those of an item stand in it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RenewLeases(self, request, context):
-        """Extends leases.
+        """Extends leases. Errors: FIELD_INVALID, BATCH_TOO_LARGE; those of an item stand in it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
