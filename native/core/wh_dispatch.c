@@ -30,10 +30,14 @@ static size_t expire_leases(wh_core *core, uint64_t now_ms, uint64_t boot_ms) {
 static size_t pull_due(wh_core *core, uint64_t now_ms, uint64_t lead_ms) {
     enum { AHEAD = 8 };
     size_t count = advance(core, core->wheel, now_ms + lead_ms);
+    for (size_t at = 0; at < AHEAD && at < count; at++)
+        __builtin_prefetch(wh_job_at(core, core->expired[at]), 1);
     for (size_t at = 0; at < count; at++) {
         uint32_t reference = core->expired[at];
         if (at + AHEAD < count)
             __builtin_prefetch(wh_job_at(core, core->expired[at + AHEAD]), 1);
+        if (at + AHEAD / 2 < count)
+            __builtin_prefetch(wh_job_at(core, core->expired[at + AHEAD / 2])->spec);
         wh_job *job = wh_job_at(core, reference);
         job->flags &= (uint8_t)~WH_JOB_ARMED;
         if (job->flags & WH_JOB_READY)

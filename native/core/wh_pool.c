@@ -100,7 +100,11 @@ bool wh_index_reserve(wh_index *index, uint32_t references) {
 
 /* Adds one bucket and moves to it what belongs there. */
 static void split(wh_index *index) {
+    enum { AHEAD = 8 };
     uint32_t from = index->buckets - index->round, to = index->buckets, mask = 2 * index->round - 1;
+    /* The next splits are known: fetch their nodes, which lie anywhere. */
+    if (from + AHEAD < index->round && index->heads[from + AHEAD] != WH_NONE)
+        __builtin_prefetch(&index->nodes[index->heads[from + AHEAD]], 1);
     uint32_t reference = index->heads[from], stay = WH_NONE, move = WH_NONE;
     while (reference != WH_NONE) {
         wh_node *node = &index->nodes[reference];
