@@ -76,8 +76,9 @@ def runs(made: list[tuple[bytes, int, bytes]]) -> list[bytes]:
     for index, (job_id, due_ms, _) in enumerate(made):
         grant = e.GRANT_BODY.pack(job_id, index, due_ms, due_ms + 30_000, 30_000, 1, 2, 0, bytes(16)) + b"w1"
         ack = Outcome(
-            job_id, index, due_ms, 0, due_ms, due_ms, 1, JobState.SUCCEEDED, 4, b"main/mail", b"", b"w1", b"", b"", b""
-        )
+            job_id, index, due_ms, 0, due_ms, due_ms, 1, JobState.SUCCEEDED, 4, EntryKind.ACK, b"main/mail", b"", b"w1",
+            b"", b"", b"",
+        )  # fmt: skip
         entries.append(e.pack_entry(EntryKind.GRANT, 0, 0, 1, index, due_ms, grant))
         entries.append(e.pack_entry(EntryKind.ACK, 0, 0, 1, index, due_ms, ack.pack()))
     return [b"".join(entries[at : at + GROUP_ENTRIES]) for at in range(0, len(entries), GROUP_ENTRIES)]

@@ -52,8 +52,8 @@ RESULT_REPEATED = 1
 GRANT_REDELIVERY = 1
 NO_SESSION = bytes(16)
 CALL_PREFIX_BYTES = 8
-"""A unary call leases under these first bytes of its session's name and random ones; a unary settle names the first bytes
-and zeros, which stands for whatever session begins so."""
+"""A unary call leases under these first bytes of its session's name and random ones; a unary settle names the first
+bytes and zeros, which stands for whatever session begins so."""
 
 DONE = 0
 """Submit outcome: decided; the records are results."""
