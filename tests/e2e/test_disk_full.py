@@ -16,7 +16,7 @@ import pytest
 from tests.e2e.conftest import MakeDaemon
 from tests.e2e.harness.calls import Calls, reason_of
 from tests.e2e.harness.daemon import wait_until
-from wheeld.wire.pb.v1 import job_pb2, job_service_pb2
+from wheeld.wire.pb.v1 import job_pb2, job_service_pb2, worker_service_pb2
 from wheeld.wire.pb.v1.job_pb2 import JOB_STATE_SUCCEEDED
 
 DISK_BYTES = 640 << 20
@@ -65,6 +65,12 @@ def refusal(calls: Calls) -> str:
     return ""
 
 
+def refused_acks(calls: Calls, leases: list[worker_service_pb2.Lease]) -> list[str]:
+    """Names of the codes of acks that were not taken."""
+    items = calls.ack(*(lease.lease_token for lease in leases))
+    return [job_pb2.ErrorCode.Name(item.code) for item in items if item.code]
+
+
 def test_disk_full(small_disk: Path, make_daemon: MakeDaemon) -> None:
     daemon = make_daemon(directory=small_disk / "data")
     daemon.start()
@@ -73,10 +79,10 @@ def test_disk_full(small_disk: Path, make_daemon: MakeDaemon) -> None:
         held = calls.lease(40)
         ballast = fill(small_disk, LEFT_BYTES)
         wait_until(lambda: refusal(calls) == "STORE_FULL", "submits are refused with STORE_FULL", 10)
-        assert all(item.code == 0 for item in calls.ack(*(lease.lease_token for lease in held)))
+        assert refused_acks(calls, held) == []
         done = {lease.job_id for lease in held}
         more = calls.lease(20)
-        assert more and all(item.code == 0 for item in calls.ack(*(lease.lease_token for lease in more)))
+        assert more and refused_acks(calls, more) == []
         done |= {lease.job_id for lease in more}
         assert refusal(calls) == "STORE_FULL" and daemon.is_serving()
 
@@ -85,7 +91,7 @@ def test_disk_full(small_disk: Path, make_daemon: MakeDaemon) -> None:
         ballast.unlink()
         wait_until(lambda: refusal(calls) == "", "submits are taken once there is room", 15)
         while leases := calls.lease(100, wait_ms=500):
-            assert all(item.code == 0 for item in calls.ack(*(lease.lease_token for lease in leases)))
+            assert refused_acks(calls, leases) == []
             done |= {lease.job_id for lease in leases}
         assert set(accepted) <= done
         assert all(calls.get(job_id).state == JOB_STATE_SUCCEEDED for job_id in accepted)
@@ -110,7 +116,7 @@ def test_not_a_byte_left(small_disk: Path, make_daemon: MakeDaemon) -> None:
         daemon.start()
         done = set()
         while leases := calls.lease(500, wait_ms=500):
-            assert all(item.code == 0 for item in calls.ack(*(lease.lease_token for lease in leases)))
+            assert refused_acks(calls, leases) == []
             done |= {lease.job_id for lease in leases}
     assert set(accepted) <= done
     assert daemon.stop() == 0

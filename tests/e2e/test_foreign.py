@@ -25,7 +25,9 @@ def test_node_client(fresh_daemon: Daemon, tmp_path: Path) -> None:
     folder.mkdir()
     for name in ("package.json", "drive.js"):
         shutil.copy(FOREIGN / name, folder)
-    subprocess.run(["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts"], cwd=folder, check=True, timeout=120)
+    subprocess.run(
+        ["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts"], cwd=folder, check=True, timeout=120
+    )
     command = ["node", "drive.js", fresh_daemon.address, str(ROOT / "proto")]
     found = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60, check=False)
     assert found.returncode == 0, found.stdout + found.stderr

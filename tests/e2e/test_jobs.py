@@ -161,18 +161,19 @@ def test_retry_across_a_restart(daemon: Daemon, calls: Calls) -> None:
 # -- submitting twice ------------------------------------------------------------
 
 
-@pytest.mark.parametrize("far", [False, True], ids=["near", "far"])
-def test_idempotency_key_across_restarts(daemon: Daemon, calls: Calls, far: bool) -> None:
-    when = {"delay_ms": FAR_MS if far else 60_000}
-    first = calls.create(idempotency_key=calls.queue, **when)
-    assert not first.duplicate
+def test_idempotency_key_across_restarts(daemon: Daemon, calls: Calls) -> None:
+    """A key of a job in memory, and one of a job in the store."""
+    delays = {f"{calls.queue}-near": 60_000, f"{calls.queue}-far": FAR_MS}
+    first = {key: calls.create(idempotency_key=key, delay_ms=delay_ms) for key, delay_ms in delays.items()}
+    assert not any(created.duplicate for created in first.values())
     for how in ("", "kill", "stop"):
         if how:
             restart(daemon, how)
-        again = calls.create(idempotency_key=calls.queue, **when)
-        assert (again.job_id, again.duplicate) == (first.job_id, True)
-        with refused("KEY_CONFLICT"):
-            calls.create(idempotency_key=calls.queue, payload=b"other content", **when)
+        for key, delay_ms in delays.items():
+            again = calls.create(idempotency_key=key, delay_ms=delay_ms)
+            assert (again.job_id, again.duplicate) == (first[key].job_id, True)
+            with refused("KEY_CONFLICT"):
+                calls.create(idempotency_key=key, payload=b"other content", delay_ms=delay_ms)
 
 
 def test_key_in_one_batch_twice(calls: Calls) -> None:
@@ -193,7 +194,7 @@ def test_batch_again_across_kills(daemon: Daemon, calls: Calls) -> None:
             60_000 if number % 2 else FAR_MS
         )
     first = calls.jobs.BatchCreateJobs(request, timeout=10)
-    for how in ("", "kill", "kill", "stop"):
+    for how in ("", "kill", "stop"):
         if how:
             restart(daemon, how)
         again = calls.jobs.BatchCreateJobs(request, timeout=10)
@@ -212,15 +213,17 @@ def test_batch_again_across_kills(daemon: Daemon, calls: Calls) -> None:
 # -- changing ---------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("delay_ms", [60_000, FAR_MS], ids=["waiting", "far"])
-def test_cancel_before_it_runs(daemon: Daemon, calls: Calls, delay_ms: int) -> None:
-    job_id = calls.create(delay_ms=delay_ms).job_id
+def test_cancel_before_it_runs(daemon: Daemon, calls: Calls) -> None:
+    """One that is in memory, and one in the store that memory has never seen in this life."""
+    job_ids = [calls.create(delay_ms=delay_ms).job_id for delay_ms in (60_000, FAR_MS)]
     restart(daemon)
-    assert calls.jobs.CancelJob(job_service_pb2.CancelJobRequest(job_id=job_id)).job.state == JOB_STATE_CANCELLED
-    with refused("JOB_FINISHED"):
-        calls.jobs.CancelJob(job_service_pb2.CancelJobRequest(job_id=job_id))
+    for job_id in job_ids:
+        job = calls.jobs.CancelJob(job_service_pb2.CancelJobRequest(job_id=job_id)).job
+        assert job.state == JOB_STATE_CANCELLED
+        with refused("JOB_FINISHED"):
+            calls.jobs.CancelJob(job_service_pb2.CancelJobRequest(job_id=job_id))
     restart(daemon)
-    assert calls.get(job_id).state == JOB_STATE_CANCELLED
+    assert [calls.get(job_id).state for job_id in job_ids] == [JOB_STATE_CANCELLED] * 2
 
 
 def test_cancel_while_it_runs(calls: Calls) -> None:

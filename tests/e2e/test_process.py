@@ -63,20 +63,20 @@ def test_directory_of_another_version(make_daemon: MakeDaemon) -> None:
     made.start()
 
 
-@pytest.mark.parametrize("frozen", [False, True], ids=["running", "stopped"])
-def test_storekeeper_dies_with_its_daemon(make_daemon: MakeDaemon, frozen: bool) -> None:
+def test_storekeeper_dies_with_its_daemon(make_daemon: MakeDaemon) -> None:
     """A stopped one as well: the kernel's death signal is SIGKILL, which a stop does not hold up."""
     made = make_daemon()
     made.start()
     with Calls(made.address) as calls:
         job_id = calls.create(delay_ms=3_600_000).job_id
-        keeper = made.keeper_pid()
-        if frozen:
-            os.kill(keeper, signal.SIGSTOP)
-        made.kill()
-        wait_until(lambda: not is_alive(keeper), "the storekeeper is gone", 2)
-        made.start()
-        assert calls.get(job_id).job_id == job_id
+        for frozen in (False, True):
+            keeper = made.keeper_pid()
+            if frozen:
+                os.kill(keeper, signal.SIGSTOP)
+            made.kill()
+            wait_until(lambda pid=keeper: not is_alive(pid), "the storekeeper is gone", 2)
+            made.start()
+            assert calls.get(job_id).job_id == job_id
 
 
 def test_storekeeper_ignores_signals_to_the_group(fresh_daemon: Daemon) -> None:
