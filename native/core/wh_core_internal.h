@@ -439,8 +439,8 @@ void wh_session_drop_if_idle(wh_core *core, wh_session *session);
 uint32_t wh_key_find(const wh_core *core, const uint8_t *hash);
 bool wh_keys_reserve(wh_core *core, uint32_t extra);
 
-/* Sets what a key names and makes it the newest (room is reserved). */
-void wh_key_set(wh_core *core, const uint8_t *hash, wh_id id, uint64_t content, uint64_t create_ms, uint64_t group);
+/* Sets what a key names and makes it the newest (room is reserved); `reference` is what wh_key_find said of it. */
+void wh_key_set(wh_core *core, uint32_t reference, const uint8_t *hash, wh_id id, uint64_t content, uint64_t create_ms, uint64_t group);
 
 /* Keeps the table bounded; what is forgotten must be in the store. */
 void wh_keys_forget(wh_core *core);

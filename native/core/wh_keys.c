@@ -43,8 +43,7 @@ static void link_key(wh_core *core, uint32_t reference) {
     core->newest_key = reference;
 }
 
-void wh_key_set(wh_core *core, const uint8_t *hash, wh_id id, uint64_t content, uint64_t create_ms, uint64_t group) {
-    uint32_t reference = wh_key_find(core, hash);
+void wh_key_set(wh_core *core, uint32_t reference, const uint8_t *hash, wh_id id, uint64_t content, uint64_t create_ms, uint64_t group) {
     if (reference == WH_NONE) {
         reference = wh_pool_take(&core->keys);
         memcpy(key_at(core, reference)->hash, hash, 16);

@@ -141,7 +141,7 @@ int wh_core_provide_keys(wh_core *core, const uint8_t *records, size_t length) {
         return WH_CORE_NO_MEMORY;
     for (const uint8_t *at = records; at < records + length; at += WH_KEY_RECORD)
         if (wh_key_find(core, at) == WH_NONE)
-            wh_key_set(core, at, wh_get_id(at + 16), wh_get64(at + 32), wh_get64(at + 40), 0);
+            wh_key_set(core, WH_NONE, at, wh_get_id(at + 16), wh_get64(at + 32), wh_get64(at + 40), 0);
     return 0;
 }
 

@@ -168,7 +168,7 @@ static wh_answer decide_keyed(wh_core *core, const wh_pass *pass, const wh_item 
     wh_id id = name_job(core, times->due_ms, shard_of(core, key.hash), seq);
     if (pass->repeat)
         return (wh_answer){.flags = WH_RESULT_DUPLICATE, .id = id};
-    wh_key_set(core, key.hash, id, key.content, pass->now_ms, core->group);
+    wh_key_set(core, at, key.hash, id, key.content, pass->now_ms, core->group);
     accept(core, pass->now_ms, id, item, times, &key);
     return (wh_answer){.id = id};
 }
