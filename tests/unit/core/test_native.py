@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from array import array
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from tests.unit.core.core_kit import BOOT_MS, CONFIG, START_MS, TOP_ID, submit_batch, submitted
-from wheeld.core import open_core
 from wheeld.core.api import HISTOGRAM_BUCKETS, CoreConfig, Restored
 from wheeld.core.native import NativeCore
+from wheeld.core.reference.timers import Timers
 from wheeld.model import limits
 from wheeld.model.entry import PRODUCER_BODY
 from wheeld.model.rows import Row
 from wheeld.model.spec import Spec
+from wheeld.wheel.native import NativeWheel
 
 MAIL = Spec(b"main/mail", b"send", b"payload")
 
@@ -95,25 +97,27 @@ def test_a_queue_without_values_shows_empty_histograms() -> None:
     assert core.queues()[0].release_skew == bytes(8 * HISTOGRAM_BUCKETS)
 
 
-@pytest.mark.slow
 def test_more_than_one_tick_may_take_comes_over_several() -> None:
-    """Both implementations: the wheel's time stops at what is left, and what comes between keeps its order."""
-    count = limits.EXPIRIES_PER_TICK_MAX + 3
+    core = new_core()
+    core.open_horizon(START_MS + 1_000, TOP_ID)
     batch = submit_batch([replace(MAIL, payload=b"", schedule_ms=START_MS + 1)] * 10_000)
-    late = submit_batch([replace(MAIL, payload=b"", schedule_ms=START_MS + when) for when in (0, 1, 2)])
-    groups = []
-    for implementation in ("native", "reference"):
-        core = open_core(CONFIG, Restored(), START_MS, BOOT_MS, implementation)
-        core.open_horizon(START_MS + 1_000, TOP_ID)
-        for _ in range(count // 10_000 + 1):
-            core.submit(START_MS, batch)
-        assert core.tick(START_MS + 1, BOOT_MS, 5, False)
-        ready = core.counters().ready
-        core.submit(START_MS, late)
-        assert not core.tick(START_MS + 1, BOOT_MS, 5, False)
-        groups.append((ready, core.counters(), core.state_hash(), core.take_group()))
-    assert groups[0][0] == limits.EXPIRIES_PER_TICK_MAX
-    assert groups[0] == groups[1]
+    for _ in range(7):
+        core.submit(START_MS, batch)
+    assert core.tick(START_MS + 1, BOOT_MS, 5, False)
+    assert core.counters().ready == limits.EXPIRIES_PER_TICK_MAX
+    assert not core.tick(START_MS + 1, BOOT_MS, 5, False)
+    assert core.counters().ready == 70_000
+
+
+def test_where_a_limit_bit_both_wheels_stand_at_the_first_timer_left() -> None:
+    native, reference = NativeWheel(START_MS, 16), Timers[int](START_MS)
+    for key in range(16):
+        due_ms = START_MS + key // 3 * 5_000
+        native.arm_many(array("I", [key]), array("Q", [due_ms]))
+        reference.arm(key, due_ms)
+    for limit in (2, 2, 1, 4, 16):
+        assert list(native.advance(START_MS + 22_000, limit)) == reference.advance(START_MS + 22_000, limit)
+        assert native.now_ms() == reference.now
 
 
 def test_memory_is_given_back_with_the_jobs() -> None:
