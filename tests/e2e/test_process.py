@@ -8,8 +8,6 @@ import signal
 import socket
 from pathlib import Path
 
-import pytest
-
 from tests.e2e.conftest import MakeDaemon
 from tests.e2e.harness.calls import Calls
 from tests.e2e.harness.daemon import Daemon, is_alive, verify, wait_until

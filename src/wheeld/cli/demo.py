@@ -13,6 +13,7 @@ import socket
 import sys
 import tempfile
 import time
+from asyncio.subprocess import DEVNULL, PIPE
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -81,12 +82,10 @@ class Demo:
     async def _start_daemon(self) -> None:
         began = time.monotonic()
         log = self._folder / "daemon.log"
+        command = [sys.executable, "-m", "wheeld", "serve", "--data-dir", str(self._folder / "data")]
+        command += ["--listen", self._address, "--http-listen", "off", "--log-level", "warning"]
         with log.open("ab") as output:
-            self._daemon = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "wheeld", "serve", "--data-dir", str(self._folder / "data"), "--listen", self._address,
-                "--http-listen", "off", "--log-level", "warning",
-                stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output,
-            )  # fmt: skip
+            self._daemon = await asyncio.create_subprocess_exec(*command, stdin=DEVNULL, stdout=output, stderr=output)
         while True:
             if self._daemon.returncode is not None:
                 raise StartFailure("The daemon of the demo did not start", log.read_text(errors="replace"), 1)
@@ -109,23 +108,29 @@ class Demo:
     @contextlib.asynccontextmanager
     async def _worker(self, client: Client) -> AsyncIterator[None]:
         """The worker process, with someone who reads its lines."""
-        with (self._folder / "worker.log").open("wb") as errors:
-            worker = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "wheeld.cli.demo_jobs", self._address, stdout=asyncio.subprocess.PIPE, stderr=errors
-            )  # fmt: skip
+        command = [sys.executable, "-m", "wheeld.cli.demo_jobs", self._address]
+        log = self._folder / "worker.log"
+        with log.open("wb") as errors:
+            worker = await asyncio.create_subprocess_exec(*command, stdout=PIPE, stderr=errors)
         assert worker.stdout is not None
         reader = asyncio.create_task(self._read(worker.stdout))
         try:
-            async with asyncio.timeout(START_S_MAX):
-                while not (await client.queue(QUEUE)).workers:
-                    await asyncio.sleep(0.02)
+            await self._wait_for_worker(client)
             self._screen.worker_listens(worker.pid)
             yield
+        except TimeoutError:
+            raise StartFailure("The worker of the demo does not listen", log.read_text(errors="replace"), 1) from None
         finally:
             if worker.returncode is None:
                 worker.terminate()
             await worker.wait()
             await reader
+
+    async def _wait_for_worker(self, client: Client) -> None:
+        """Until the daemon counts it; there is no event for that."""
+        async with asyncio.timeout(START_S_MAX):
+            while not (await client.queue(QUEUE)).workers:  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
 
     async def _read(self, lines: asyncio.StreamReader) -> None:
         while line := await lines.readline():
@@ -171,6 +176,10 @@ class Demo:
         self._screen.daemon_killed(pid, self._tally.waiting())
         await self._start_daemon()
         self._tally.serving_ms = now_ms()
+        async with Client(self._address) as onlooker:
+            await self._wait_for_worker(onlooker)
+        self._tally.back_ms = now_ms()
+        self._screen.told(f"the worker is back {self._tally.back_ms - self._tally.serving_ms:,} ms later")
         await on_its_way
         self._screen.told(f"the {len(due)} jobs of the interrupted submit were accepted, each once")
 

@@ -15,8 +15,8 @@ QUANTILES = (("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999))
 NOW, BEFORE, DOWN, AFTER = (
     "submitted to run now",
     "due before the kill",
-    "due while it was down",
-    "due after the restart",
+    "due in the outage",
+    "due after it",
 )
 PHASES = (NOW, BEFORE, DOWN, AFTER)
 
@@ -34,10 +34,11 @@ def figures(skews_ms: Sequence[float]) -> dict[str, float]:
 
 @dataclass
 class Tally:
-    """See the module. Wall clock in ms; `killed_ms` and `serving_ms` 0: not yet."""
+    """See the module. Wall clock in ms, 0: not yet. `back_ms`: the worker has found the restarted daemon."""
 
     killed_ms: int = 0
     serving_ms: int = 0
+    back_ms: int = 0
     accepted: dict[str, str] = field(default_factory=dict)
     """Job id -> its name."""
     runs: list[Run] = field(default_factory=list)
@@ -79,10 +80,10 @@ class Tally:
             return NOW
         if not self.killed_ms or run.due_ms < self.killed_ms:
             return BEFORE
-        return DOWN if not self.serving_ms or run.due_ms < self.serving_ms else AFTER
+        return DOWN if not self.back_ms or run.due_ms < self.back_ms else AFTER
 
     def by_phase(self) -> dict[str, list[float]]:
-        """Skews in ms. A job that was due just before the kill and ran after the restart counts as one of the outage."""
+        """Skews in ms. A job that was due just before the kill and ran after it counts as one of the outage."""
         found: dict[str, list[float]] = {phase: [] for phase in PHASES}
         for run in self.runs:
             phase = self.phase(run)
