@@ -17,6 +17,7 @@ from tests.sim.journal import MemoryJournal
 from tests.sim.loop import SimLoop
 from tests.sim.plan import Plan
 from tests.sim.store import MemoryStore
+from wheeld.coordination.local import LocalCoordinator
 from wheeld.core.api import LEASES, CoreConfig
 from wheeld.driver.checkpoints import Room
 from wheeld.driver.driver import NodeDriver, Parts
@@ -91,6 +92,7 @@ class Life:
                 open_deadline=self._open_deadline,
                 tasks=self.tasks,
                 room=Room(lambda: 0 if world.disk_full else 1 << 50),
+                coordinator=LocalCoordinator(),
             )
         )
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from wheeld._version import __version__
 from wheeld.admission.gate import Gate
+from wheeld.coordination.local import LocalCoordinator
 from wheeld.core.api import CoreConfig
 from wheeld.core.factory import open_core
 from wheeld.daemon.options import Config, split_address
@@ -82,6 +83,9 @@ class Node(Service):
                 open_deadline=lambda callback: FiringTimer(loop, callback),
                 tasks=tasks,
                 room=room_of(directory, config),
+                coordinator=LocalCoordinator(),
+                lead_ms_min=config.lead_min,
+                lead_ms_max=config.lead_max,
                 probe_period_ms=LOOP_PROBE_PERIOD_MS,
             )
         )
@@ -93,7 +97,6 @@ class Node(Service):
             await self._up("web", self.web)
         await self._recover(store)
         self._undo += [("driver", self.driver.stop), ("tasks", tasks.stop)]
-        self.driver.checkpoints.lead_ms_min, self.driver.checkpoints.lead_ms_max = config.lead_min, config.lead_max
         await self._up("edge", self.edge)
 
     def _on_durable(self, number: int) -> None:

@@ -76,7 +76,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         int,
         Meta(
             ge=1,
-            le=500,
+            le=limits.LEAD_MS_MAX,
             description="Least time by which jobs are prepared before they are due.",
             extra={"kind": "span"},
         ),
@@ -85,8 +85,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         int,
         Meta(
             ge=1,
-            le=500,
-            description="Most time by which jobs are prepared, when the disk is slow.",
+            le=limits.LEAD_MS_MAX,
+            description=f"Most time by which jobs are prepared, on a slow disk; at most {limits.LEAD_MS_MAX} ms.",
             extra={"kind": "span"},
         ),
     ] = limits.LEAD_MS_MAX

@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from wheeld.coordination.api import Coordinator
 from wheeld.core.api import Core, CoreConfig, Counters, QueueView
 from wheeld.driver.api import JobView, Opened, Outbox
 from wheeld.driver.checkpoints import Checkpoints, JournalView, Room
@@ -19,7 +20,7 @@ from wheeld.driver.groups import Groups
 from wheeld.driver.jobs import Jobs
 from wheeld.driver.probe import LoopProbe
 from wheeld.driver.pump import OpenDeadline, Pump
-from wheeld.driver.recovery import restored_from
+from wheeld.driver.recovery import epoch_of, restored_from
 from wheeld.driver.repeats import answer_repeats
 from wheeld.model import errors, limits
 from wheeld.model.batch import DONE, NEED_KEYS
@@ -45,6 +46,9 @@ class Parts:
     open_deadline: OpenDeadline
     tasks: TaskSupervisor
     room: Room
+    coordinator: Coordinator
+    lead_ms_min: int = limits.LEAD_MS_MIN
+    lead_ms_max: int = limits.LEAD_MS_MAX
     probe_period_ms: int = 0
     """How often the event loop's lag is sampled; 0: not at all."""
 
@@ -67,13 +71,15 @@ class NodeDriver:
         parts = self._parts
         now_ms, boot_ms = parts.clock.wall_ms(), parts.clock.boot_ms()
         recovery = await parts.store.recover(parts.journal.last_group)
-        restored = restored_from(recovery, parts.journal.last_group)
+        epoch = epoch_of(parts.coordinator.acquire(recovery.epoch), recovery.epoch)
+        restored = restored_from(recovery, parts.journal.last_group, epoch)
         self.core = parts.open_core(parts.config, restored, now_ms, boot_ms)
         self.groups = Groups(self.core, parts.journal, parts.journal.last_group)
-        self.pump = Pump(self.core, self.groups, parts.clock, parts.open_deadline)
+        self.pump = Pump(self.core, self.groups, parts.clock, parts.open_deadline, parts.lead_ms_min)
         self.far = FarTier(self.core, self.groups, self.pump, parts.store, parts.clock, parts.config.resident_bytes_max)
         self.jobs = Jobs(self.core, self.groups, self.pump, parts.store, parts.clock)
         self.checkpoints = Checkpoints(self.core, self.groups, self.pump, parts.store, parts.journal, parts.room)
+        self.checkpoints.lead_ms_min, self.checkpoints.lead_ms_max = parts.lead_ms_min, parts.lead_ms_max
         parts.store.on_position = self.checkpoints.on_position
         self.pump.on_crash = parts.tasks.report
         self.pump.grants_allowed = self.checkpoints.grants_allowed

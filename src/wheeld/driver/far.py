@@ -28,9 +28,14 @@ POLL_S = 0.02
 IDLE_POLL_S = 0.5
 LOAD_SHARE = 0.8
 """Loads fill this share of the byte cap; the rest is for submits."""
-BACKLOG_READY_LOW = 20_000
-"""A queue with fewer ready jobs than this gets a page of its backlog."""
-BACKLOG_PAGE_BYTES = 8 * limits.MIB
+BACKLOG_READY_LOW = 200_000
+"""A queue with fewer ready jobs than this gets pages of its backlog. Each waits until the store has folded what workers
+settle meanwhile, a second or more under load: until then the ready ones must last."""
+BACKLOG_READY_HIGH = 300_000
+BACKLOG_PAGE_BYTES = limits.MIB
+"""Taken in at once, so bounded by how long the loop may stand still."""
+RESWEEP_MS = 5_000
+"""How often a sweep of a backlog begins anew because jobs were spilled behind it."""
 LOAD_BYTES_MIN = limits.MIB
 """The least that a load is planned for, whatever is free."""
 CLOSE_ENTRIES = 5_000
@@ -44,6 +49,7 @@ class Sweep:
 
     key: bytes
     spills: int
+    began_ms: int
 
 
 class FarTier:
@@ -83,12 +89,12 @@ class FarTier:
             await asyncio.sleep(POLL_S if behind else IDLE_POLL_S)
 
     async def run_backlog(self) -> None:
-        """Give queues with credit the head of their backlog."""
+        """Give queues with workers the head of their backlog."""
         while True:
-            wanted = [view for view in self._core.queues() if view.backlog and not view.paused and view.credit]
+            wanted = [view for view in self._core.queues() if view.backlog and not view.paused and view.streams]
             for view in wanted:
                 if view.ready < BACKLOG_READY_LOW and (not view.ready or self._free_bytes() > 0):
-                    await self._page(view)
+                    await self._page_in(view)
             await asyncio.sleep(POLL_S if wanted else IDLE_POLL_S)
 
     async def run_watermark(self) -> None:
@@ -143,24 +149,35 @@ class FarTier:
             finally:
                 self._core.end_load(load)
 
-    async def _page(self, view: QueueView) -> None:
-        """One page of a queue's backlog."""
-        sweep = self._sweeps.get(view.queue)
-        if sweep is None or sweep.spills != view.spills:
-            sweep = self._sweeps[view.queue] = Sweep(b"", view.spills)
+    async def _page_in(self, view: QueueView) -> None:
+        """Pages of a queue's backlog, all read as of one position, until enough of its jobs are ready or memory is
+        full."""
+        sweep = self._sweep_of(view)
         load, position = self._core.begin_load()
+        wanted = BACKLOG_READY_HIGH - view.ready
         try:
             self._pump.kick()
             await self._groups.wait(position)
-            limit = min(BACKLOG_PAGE_BYTES, max(self._free_bytes(), LOAD_BYTES_MIN))
-            rows, sweep.key, more = await self._store.backlog(view.queue, sweep.key, limit, position)
-            taken = self._core.load(self._clock.wall_ms(), self._clock.boot_ms(), load, rows)
+            while wanted > 0:
+                limit = min(BACKLOG_PAGE_BYTES, max(self._free_bytes(), LOAD_BYTES_MIN))
+                rows, sweep.key, more = await self._store.backlog(view.queue, sweep.key, limit, position)
+                taken = self._core.load(self._clock.wall_ms(), self._clock.boot_ms(), load, rows)
+                self.pages += 1
+                self._pump.kick()
+                if taken < 0 or not more:
+                    del self._sweeps[view.queue]
+                    if taken >= 0:
+                        self._core.backlog_drained(view.queue, sweep.spills)
+                    return
+                wanted -= taken
+                if self._free_bytes() <= 0:
+                    return
         finally:
             self._core.end_load(load)
-        self.pages += 1
-        if taken < 0:
-            self._sweeps.pop(view.queue, None)
-        elif not more:
-            self._core.backlog_drained(view.queue, sweep.spills)
-            self._sweeps.pop(view.queue, None)
-        self._pump.kick()
+
+    def _sweep_of(self, view: QueueView) -> Sweep:
+        """The sweep to go on with. Begun anew now and then while jobs are spilled: they may lie behind its key."""
+        sweep, now_ms = self._sweeps.get(view.queue), self._clock.boot_ms()
+        if sweep is None or (sweep.spills != view.spills and now_ms >= sweep.began_ms + RESWEEP_MS):
+            sweep = self._sweeps[view.queue] = Sweep(b"", view.spills, now_ms)
+        return sweep

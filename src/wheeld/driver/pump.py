@@ -40,7 +40,7 @@ OpenDeadline = Callable[[Callable[[bool], None]], Deadline]
 class Pump:
     """See the module. All methods run on the event loop."""
 
-    def __init__(self, core: Core, groups: Groups, clock: Clock, open_deadline: OpenDeadline) -> None:
+    def __init__(self, core: Core, groups: Groups, clock: Clock, open_deadline: OpenDeadline, lead_ms: int) -> None:
         self._core = core
         self._groups = groups
         self._clock = clock
@@ -49,7 +49,7 @@ class Pump:
         self._scheduled = False
         self._offset_ms = clock.wall_ms() - clock.boot_ms()
         self.outboxes: dict[int, Outbox] = {}
-        self.lead_ms = limits.LEAD_MS_MIN
+        self.lead_ms = lead_ms
         self.grants_allowed: Callable[[], bool] = lambda: True
         self.on_crash: Callable[[str, BaseException], None] = lambda part, error: None
         self.clock_steps = 0
