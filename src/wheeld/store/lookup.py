@@ -77,7 +77,7 @@ def backlog_page(
             keys.append(cursor.key())
             found = cursor.next()
         last = keys[-1]
-        for rows in snapshot.any_rows_of(layout.id_of_key(key) for key in keys):
+        for rows in snapshot.any_rows_of((layout.id_of_key(key) for key in keys), in_backlog=True):
             used += len(rows)
             yield rows
     return last, False

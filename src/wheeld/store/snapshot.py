@@ -5,14 +5,14 @@ Owns the transaction. Invariant: everything that a snapshot gives is of one posi
 
 from __future__ import annotations
 
-import struct
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 from wheeld.model import limits
 from wheeld.model.ids import ID_BYTES, NO_ID
-from wheeld.model.rows import ROW_BACKLOG, ROW_HEAD, unpack_rows
+from wheeld.model.rows import ROW_BACKLOG, ROW_HEAD
+from wheeld.model.spec import SPEC_HEAD
 from wheeld.store import layout
 from wheeld.store._fold import RowFilter, pack_rows
 from wheeld.store.checkpoint import read_position, read_watermark
@@ -25,7 +25,8 @@ SLICE_ROWS_MAX: Final = 2000
 SLICE_BYTES_MAX: Final = 512 * limits.KIB
 IDS_PER_SLICE: Final = 256
 FLAGS_AT: Final = 39
-_LENGTH = struct.Struct("<I")
+SPEC_PRIORITY_AT: Final = 2
+SPEC_QUEUE_LEN_AT: Final = 3
 
 Place = tuple[int, bytes]
 """(due_ms, id): where a job stands in the order of firing."""
@@ -94,8 +95,12 @@ class Snapshot:
         """A filter for `rows_of`."""
         return RowFilter(*after, *before, self.store.bucket_width_ms, waiting_only, home_only)
 
-    def rows_of(self, ids: Iterable[bytes], rows_filter: RowFilter) -> Iterator[bytes]:
-        """Runs of job rows of the ids that exist and pass the filter, each of bounded size."""
+    def rows_of(
+        self, ids: Iterable[bytes], rows_filter: RowFilter, *, in_backlog: bool | None = None
+    ) -> Iterator[bytes]:
+        """Runs of job rows of the ids that exist and pass the filter, each of bounded size. `in_backlog`: whether all
+        of them have backlog rows or none has, where the caller knows.
+        """
         items: list[tuple[bytes, bytes]] = []
         used = 0
         for job_id in ids:
@@ -105,19 +110,20 @@ class Snapshot:
             items.append((job_id, spec))
             used += len(spec)
             if used >= SLICE_BYTES_MAX or len(items) >= IDS_PER_SLICE:
-                yield self._pack(items, rows_filter)
+                yield self._pack(items, rows_filter, in_backlog)
                 items, used = [], 0
-        yield self._pack(items, rows_filter)
+        yield self._pack(items, rows_filter, in_backlog)
 
-    def _pack(self, items: list[tuple[bytes, bytes]], rows_filter: RowFilter) -> bytes:
+    def _pack(self, items: list[tuple[bytes, bytes]], rows_filter: RowFilter, in_backlog: bool | None) -> bytes:
         ids = [job_id for job_id, _ in items]
-        rows = pack_rows(items, self.of_ids(Table.STATE, ids), self.of_ids(Table.LEASES, ids), rows_filter)
-        return self.flag_backlog(rows)
+        states, leases = self.of_ids(Table.STATE, ids), self.of_ids(Table.LEASES, ids)
+        rows = pack_rows(items, states, leases, rows_filter, ROW_BACKLOG if in_backlog else 0)
+        return rows if in_backlog is not None else self.flag_backlog(rows)
 
-    def any_rows_of(self, ids: Iterable[bytes]) -> Iterator[bytes]:
+    def any_rows_of(self, ids: Iterable[bytes], *, in_backlog: bool | None = None) -> Iterator[bytes]:
         """Runs of job rows of the given ids, whatever their state."""
         everything = self.row_filter((0, NO_ID), (TIME_MAX_MS, HIGHEST_ID), waiting_only=False, home_only=False)
-        return self.rows_of(ids, everything)
+        return self.rows_of(ids, everything, in_backlog=in_backlog)
 
     def backlog_end_ms(self) -> int:
         """No job of the backlog is due at or after this time."""
@@ -138,16 +144,19 @@ class Snapshot:
             return rows
         flagged, at = bytearray(rows), 0
         while at < len(rows):
-            length = _LENGTH.unpack_from(rows, at)[0]
-            due_ms = ROW_HEAD.unpack_from(rows, at)[2]
-            if due_ms < end_ms:
-                row = unpack_rows(rows[at : at + length])[0]
-                spec = row.decoded_spec()
-                key = layout.backlog_key(spec.queue, spec.priority, due_ms, row.job_id)
-                if self.get(Table.BACKLOG, key) is not None:
-                    flagged[at + FLAGS_AT] |= ROW_BACKLOG
-            at += length
+            head = ROW_HEAD.unpack_from(rows, at)
+            if head[2] < end_ms and self.get(Table.BACKLOG, _backlog_key(rows, at, head)) is not None:
+                flagged[at + FLAGS_AT] |= ROW_BACKLOG
+            at += head[0]
         return bytes(flagged)
+
+
+def _backlog_key(rows: bytes, at: int, head: tuple[Any, ...]) -> bytes:
+    """Where the backlog would hold the row; reads no more than that takes, for there may be millions."""
+    spec_at = at + ROW_HEAD.size + head[10] + head[12]
+    priority, queue_len = rows[spec_at + SPEC_PRIORITY_AT], rows[spec_at + SPEC_QUEUE_LEN_AT]
+    queue_at = spec_at + SPEC_HEAD.size
+    return layout.backlog_key(rows[queue_at : queue_at + queue_len], priority, head[2], head[1])
 
 
 def take_slice(cursor: Any) -> list[tuple[bytes, bytes]]:
