@@ -33,7 +33,7 @@ class Daemon:
     def __init__(self, *options: str) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="wheeld-bench-"))
         self.address = f"127.0.0.1:{free_port()}"
-        self._http = f"127.0.0.1:{free_port()}"
+        self.http = f"127.0.0.1:{free_port()}"
         self._options = options
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -41,7 +41,7 @@ class Daemon:
         """Start and wait until it answers; returns the seconds from exec to the first answer."""
         log = (self.directory / "daemon.log").open("ab")
         command = [sys.executable, "-m", "wheeld", "serve", "--data-dir", str(self.directory / "data")]
-        command += ["--listen", self.address, "--http-listen", self._http, *self._options]
+        command += ["--listen", self.address, "--http-listen", self.http, *self._options]
         began = time.monotonic()
         self._process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
         while time.monotonic() - began < START_S_MAX:

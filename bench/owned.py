@@ -13,6 +13,7 @@ from wheeld.bench.messages import batch_due, payload_of
 from wheeld.bench.workloads import Terms, fresh_queue, submit
 
 DAY_MS = 86_400_000
+PROBE_JOBS = 3000
 
 
 async def footprint(daemon: Daemon, terms: Terms, jobs: int) -> Report:
@@ -50,9 +51,17 @@ async def restart(daemon: Daemon, terms: Terms, pending: int) -> Report:
     worker?
     """
     await submit(terms, pending, spread_ms=30 * DAY_MS, base_delay_ms=DAY_MS)
+    report = await kill_and_probe(daemon, terms)
+    report.terms["pending"] = pending
+    report.figures = {"pending": pending, **report.figures}
+    return report
+
+
+async def kill_and_probe(daemon: Daemon, terms: Terms, patience_s: float = 60) -> Report:
+    """Jobs due every 10 ms, kill -9, start again: when does the next due job reach a worker?"""
     queue = fresh_queue("restart")
     begin_ms = now_us() // 1000
-    dues = [begin_ms + 10 * position for position in range(3000)]
+    dues = [begin_ms + 10 * position for position in range(PROBE_JOBS)]
     submitter = Submitter(terms.address, 1)
     await submitter.send([batch_due(queue, payload_of(terms.payload_bytes), dues)], 1)
     await submitter.close()
@@ -61,7 +70,7 @@ async def restart(daemon: Daemon, terms: Terms, pending: int) -> Report:
     serving = await daemon.start()
     worker = LeaseWorker(daemon.address, queue, queue, terms.worker_credit)
     task = asyncio.create_task(worker.run())
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + patience_s
     fired_us = 0
     while not fired_us and time.monotonic() < deadline:
         await asyncio.sleep(0.02)
@@ -72,14 +81,13 @@ async def restart(daemon: Daemon, terms: Terms, pending: int) -> Report:
     task.cancel()
     report = Report(
         "restart",
-        terms=terms.stated(pending=pending, probe="a job every 10 ms, due while the daemon was down and after"),
+        terms=terms.stated(probe="a job every 10 ms, due while the daemon was down and after"),
     )
     report.figures = {
-        "pending": pending,
         "serving_s": round(serving, 3),
         "first_late_job_s": round((first_us - killed_us) / 1e6, 3),
         "first_on_time_job_s": round((fired_us - killed_us) / 1e6, 3),
     }
     if not fired_us:
-        report.failures.append("no job arrived on time within a minute")
+        report.failures.append(f"no job arrived on time within {patience_s} s")
     return report
