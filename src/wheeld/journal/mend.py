@@ -32,7 +32,6 @@ def open_tail(directory: Path, store_uuid: bytes, scan: Scan, segment_bytes: int
     ready = _usable_ready(scan, segment_bytes, ops)
     header = scan.begun[-1].header
     assert header is not None
-    used[-1] = used[-1]._replace(size=header.segment_bytes)
     fd = ops.open(used[-1].path, create=False)
     _mend_tail(fd, scan, header, ops)
     return fd, Segments(directory, segment_bytes, ops, used, ready, used[-1].number + len(ready) + 1)
@@ -66,11 +65,6 @@ def _usable_ready(scan: Scan, segment_bytes: int, ops: FileOps) -> list[ReadySeg
 
 def _mend_tail(fd: int, scan: Scan, header: SegmentHeader, ops: FileOps) -> None:
     """Write the segment's header and last group once more, and zeroes where the next group's header goes."""
-    size = scan.begun[-1].size
-    if size < header.segment_bytes:
-        # Someone has cut the file. It must not grow later, group by group.
-        ops.allocate(fd, header.segment_bytes)
-        _zero(fd, max(scan.tail_offset, size // BLOCK_BYTES * BLOCK_BYTES), header.segment_bytes, ops)
     ops.write_synced(fd, [header.encode()], 0)
     clean = bytes(min(BLOCK_BYTES, header.segment_bytes - scan.tail_offset))
     parts = [part for part in (scan.last_group_bytes, clean) if part]

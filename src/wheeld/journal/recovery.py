@@ -119,6 +119,12 @@ def _begun_segments(segments: list[FoundSegment], store_uuid: bytes) -> list[Fou
     for segment in begun:
         if segment.header is not None and segment.header.store_uuid != store_uuid:
             raise JournalForeignError(f"{segment.path} belongs to store {segment.header.store_uuid.hex()}")
+    for segment in begun:
+        if segment.header is not None and segment.size < segment.header.segment_bytes:
+            # A segment has its whole length before its first group is written, so no crash leaves it shorter: somebody
+            # cut it, and what it lacks may have been acknowledged.
+            found = f"the file has {segment.size} bytes, its header says {segment.header.segment_bytes}"
+            raise JournalCorruptError(segment.path, segment.size, segment.header.first_group, found)
     expected = segments[0].number
     for segment in segments[: len(begun)] or segments[:1]:
         if segment.header is None:

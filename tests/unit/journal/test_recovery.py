@@ -62,19 +62,32 @@ def continues_with(segment: Path, last: int) -> None:
     assert verify_journal(segment.parent).problems == []
 
 
-def test_the_file_cut_at_every_byte_of_the_last_group(segment: Path) -> None:
+def test_the_journal_cut_at_every_byte_of_its_last_group(segment: Path) -> None:
+    """What a crash leaves of a write that did not end: the file has its length, the rest was never written."""
     whole = segment.read_bytes()
     start = offset_of(5)
     for cut in reversed(range(start, start + GROUP_BYTES)):
         os.truncate(segment, cut)
+        os.truncate(segment, len(whole))
         scan = scan_journal(segment.parent, STORE)
         assert (scan.last_group, scan.tail_offset) == (4, start), cut
-    assert scan_with(segment, whole[: start + GROUP_BYTES]).last_group == 5
+    assert scan_with(segment, whole[: start + GROUP_BYTES].ljust(len(whole), b"\0")).last_group == 5
+
+
+@pytest.mark.parametrize("missing", [1, BLOCK_BYTES, GROUP_BYTES])
+def test_a_shorter_file_is_damage(segment: Path, missing: int) -> None:
+    """Segments have their length before they are used: a shorter one was cut by hand, and may lack what was
+    acknowledged.
+    """
+    whole = segment.read_bytes()
+    with pytest.raises(JournalCorruptError, match=f"has {len(whole) - missing} bytes"):
+        scan_with(segment, whole[:-missing])
 
 
 @pytest.mark.parametrize("kept", [0, 1, 63, 64, 65, 511, 512, 513, 4096, GROUP_BYTES - 1])
 def test_a_cut_journal_goes_on_where_the_last_whole_group_ends(segment: Path, kept: int) -> None:
-    segment.write_bytes(segment.read_bytes()[: offset_of(5) + kept])
+    whole = segment.read_bytes()
+    segment.write_bytes(whole[: offset_of(5) + kept].ljust(len(whole), b"\0"))
     continues_with(segment, 4)
 
 
