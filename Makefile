@@ -58,7 +58,7 @@ $(VENV)/.built: $(VENV)/.tools setup.py $(NATIVE)
 
 $(VENV)/.stamp: pyproject.toml | $(VENV)/.built
 	@echo "installing wheeld and its development tools (some minutes the first time)"
-	@$(PIP) install --no-build-isolation --editable '.[dev]'
+	@WHEELD_EXT=none $(PIP) install --no-build-isolation --editable '.[dev]'
 	@touch $@
 
 # --- run -------------------------------------------------------------------------------------------------------------
@@ -157,7 +157,7 @@ asan: setup ## Native modules rebuilt with sanitizers in build/asan; unit, contr
 
 .PHONY: bench bench-compare bench-report soak bench-setup
 $(VENV)/.bench: $(VENV)/.stamp
-	@$(PIP) install --no-build-isolation --editable '.[dev,bench]'
+	@WHEELD_EXT=none $(PIP) install --no-build-isolation --editable '.[dev,bench]'
 	@touch $@
 
 bench-setup: setup $(VENV)/.bench

@@ -1,6 +1,6 @@
 """Native extensions of wheeld; every other fact about the package stands in pyproject.toml.
 
-`WHEELD_EXT=wheel,core` builds only the named extensions. `WHEELD_SANITIZE=1` builds with ASan and UBSan.
+`WHEELD_EXT=wheel,core` builds only the named extensions, `WHEELD_EXT=none` no one (they are built in place already). `WHEELD_SANITIZE=1` builds with ASan and UBSan.
 """
 
 from __future__ import annotations
@@ -36,7 +36,10 @@ MODULES: dict[str, tuple[str, str, list[str]]] = {
     "wire": (
         "wheeld.wire._wire",
         "native/cython/_wire.pyx",
-        [f"native/wire/wh_{part}.c" for part in ("job_message", "job_write", "lease", "pb", "settle", "submit", "xxh64")],
+        [
+            f"native/wire/wh_{part}.c"
+            for part in ("job_message", "job_write", "lease", "pb", "settle", "submit", "xxh64")
+        ],
     ),
     "wheel": ("wheeld.wheel._wheel", "native/cython/_wheel.pyx", WHEEL_C),
 }
@@ -44,7 +47,8 @@ MODULES: dict[str, tuple[str, str, list[str]]] = {
 
 def extensions() -> list[Extension]:
     """The extensions to build, as told by WHEELD_EXT (all when it is not set)."""
-    wanted = [name for name in os.environ.get("WHEELD_EXT", "").split(",") if name] or list(MODULES)
+    names = os.environ.get("WHEELD_EXT", "")
+    wanted = [] if names == "none" else [name for name in names.split(",") if name] or list(MODULES)
     headers = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("native/**/*.h"))
     headers += sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("native/**/*.pxd"))
     flags = [
