@@ -18,6 +18,8 @@ from pathlib import Path
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from wheeld.runtime._timer import set_parent_death_signal
+
 ROOT = Path(__file__).parents[3]
 PATIENCE_S = 30.0
 PROBE_S = 0.02
@@ -55,6 +57,11 @@ def environment() -> dict[str, str]:
     """This process's, without what would configure a daemon."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("WHEELD_")}
     return {**kept, "PYTHONUNBUFFERED": "1"}
+
+
+def die_with_parent() -> None:
+    """In a new child: a test run that is killed leaves no process behind."""
+    set_parent_death_signal(signal.SIGKILL)
 
 
 class Daemon:
@@ -96,6 +103,7 @@ class Daemon:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
+                preexec_fn=die_with_parent,  # noqa: PLW1509  one call of prctl, which takes no lock
             )
 
     def start(self, patience_s: float = PATIENCE_S) -> float:

@@ -15,7 +15,7 @@ import grpc
 
 from tests.e2e.checker.history import SUCCEEDED, History, Verdict
 from tests.e2e.checker.records import CRASH, STATE, Recorder, read_all
-from tests.e2e.harness.daemon import ROOT, Daemon, environment, wait_until
+from tests.e2e.harness.daemon import ROOT, Daemon, die_with_parent, environment, wait_until
 from wheeld.wire.pb.v1 import job_service_pb2 as pb
 from wheeld.wire.pb.v1 import job_service_pb2_grpc
 
@@ -60,7 +60,13 @@ class Run:
         command += ["--record", str(self.records / f"{name}.jsonl"), "--seed", str(self.rng.getrandbits(32)), *options]
         with (self.folder / f"{name}.log").open("wb") as log:
             return subprocess.Popen(
-                command, cwd=ROOT, env=environment(), stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                command,
+                cwd=ROOT,
+                env=environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                preexec_fn=die_with_parent,  # noqa: PLW1509  one call of prctl, which takes no lock
             )
 
     # -- chaos -------------------------------------------------------------------
