@@ -1,6 +1,7 @@
 """Native extensions of wheeld; every other fact about the package stands in pyproject.toml.
 
-`WHEELD_EXT=wheel,core` builds only the named extensions, `WHEELD_EXT=none` no one (they are built in place already). `WHEELD_SANITIZE=1` builds with ASan and UBSan.
+`WHEELD_EXT=wheel,core` builds only the named extensions, `WHEELD_EXT=none` no one (for an install over what stands
+in place). `WHEELD_SANITIZE=1` builds with ASan and UBSan.
 """
 
 from __future__ import annotations
