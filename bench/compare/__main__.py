@@ -103,9 +103,10 @@ def markdown(facts: dict[str, Any], runs: Sequence[Run], systems: Sequence[str])
         f"order (seed {facts['seed']}). Machine: {about}; load average before the run: {facts['load_before']:.2f}. "
         f"{versions}."
     )
-    return "\n\n".join(["# wheeld and its peers", facts_text, READING, figures_table(runs, systems)]) + "\n\n".join(
-        ["\n\n## Jobs accounted for", counts_table(runs, systems), "## How each was driven", TERMS]
-        + [terms_table(runs, systems)]
+    accounted = ["## Jobs accounted for", counts_table(runs, systems)]
+    driven = ["## How each was driven", TERMS, terms_table(runs, systems)]
+    return "\n\n".join(
+        ["# wheeld and its peers", facts_text, READING, figures_table(runs, systems), *accounted, *driven]
     )
 
 

@@ -41,6 +41,8 @@ class Measure:
     label: str
     more_is_better: bool
     ours: str
+    same_count_only: bool = False
+    """A time that grows with the count: a ratio only where both had the same."""
 
 
 def _rows(workload: str, label: str, figures: Mapping[str, bool], ours: str = "") -> list[Measure]:
@@ -57,7 +59,7 @@ MEASURES = [
     *_rows("skew", "skew at the common rate", LATE),
     *_rows("skew_own", "skew at the peer's own rate (wheeld: at the common one)", LATE, "skew"),
     Measure("burst", "received_per_s", "burst: due in one ms, received, jobs/s", True, "burst"),
-    Measure("burst", "last_received_s", "burst: last one received after, s", False, "burst"),
+    Measure("burst", "last_received_s", "burst: last one received after, s", False, "burst", True),
     Measure("single", "jobs_per_s", "single submits, one caller, jobs/s", True, "single"),
     Measure("in_flight", "jobs_per_s", "single submits, 256 in flight, jobs/s", True, "in_flight"),
 ]
@@ -97,7 +99,10 @@ def cell(runs: Sequence[Run], measure: Measure, system: str) -> Cell | None:
             continue
         values.append(theirs)
         jobs.add(int(run.report["figures"].get("jobs", 0)))
-        ours = value(by_key.get((number, measure.ours, OURS)), measure.figure)
+        base = by_key.get((number, measure.ours, OURS))
+        ours = value(base, measure.figure)
+        if measure.same_count_only and value(base, "jobs") != value(run, "jobs"):
+            continue
         found = None if ours is None else ratio(ours, theirs, measure.more_is_better)
         if found is not None:
             ratios.append(found)

@@ -25,6 +25,8 @@ from bench.daemon import free_port
 POLL_S = 0.001
 IN_FLIGHT = 4
 """Batches unanswered at a time, as wheeld's own submitter has."""
+POPS_IN_FLIGHT = 8
+"""Script calls unanswered at a time while full batches come; 8 beat 1, 2 and 4 here."""
 LEASE_MS = 120_000
 
 # ZREMRANGEBYRANK rather than ZREM: the lowest n by rank are the n just read, and the append-only file gets one short
@@ -56,7 +58,8 @@ class RedisPeer(Peer):
     durability = "appendonly yes, appendfsync always: answered after the fsync"
     how: ClassVar[dict[str, str]] = {
         "submit": f"variadic ZADD of a batch, packed beforehand, {IN_FLIGHT} batches pipelined on one connection",
-        "lease_ack": f"POP ONLY, no lease and no ack: Lua ZRANGEBYSCORE + ZREMRANGEBYRANK, {IN_FLIGHT} calls pipelined",
+        "lease_ack": "POP ONLY, no lease and no ack: Lua ZRANGEBYSCORE + ZREMRANGEBYRANK, "
+        f"{POPS_IN_FLIGHT} calls pipelined",
         "skew": "the same script, polled every 1 ms while nothing is due; no lease, no ack",
         "burst": "the same script, polled every 1 ms while nothing is due; no lease, no ack",
         "single": "redis-py with hiredis, one ZADD per call",
@@ -121,7 +124,7 @@ class RedisPeer(Peer):
     def consume(self, receipts: Receipts, count: int, patience_s: float) -> None:
         open_calls, full, last = 0, False, time.monotonic()
         while len(receipts.numbers) < count and time.monotonic() - last < patience_s:
-            while open_calls < (IN_FLIGHT if full else 1):
+            while open_calls < (POPS_IN_FLIGHT if full else 1):
                 self._call()
                 open_calls += 1
             members, at = self._wire.read_response(), now_us()
