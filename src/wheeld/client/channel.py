@@ -12,9 +12,11 @@ import asyncio
 import os
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from wheeld.client.failures import Backoff, failure_of
+from wheeld.client.lane import Lane
 from wheeld.model import limits
 
 if TYPE_CHECKING:
@@ -82,6 +84,12 @@ class Caller:
 
     def __init__(self, address: str, timeout_s: float, on_retry: Callable[[], None] = lambda: None) -> None:
         self._address, self._timeout_s, self._on_retry = address, timeout_s, on_retry
+        self._lane = Lane()
+
+    async def _once(self, method: Any, request: Any, timeout_s: float) -> Any:
+        if self._lane.claim():
+            return await self._lane.run(partial(method, request, timeout=timeout_s))
+        return await answer_of(method.future(request, timeout=timeout_s))
 
     async def call(self, method: Any, request: Any, timeout_s: float | None = None) -> Any:
         """The response; raises WheeldError. Only for calls that may be sent again."""
@@ -92,7 +100,7 @@ class Caller:
         while True:
             left_s = deadline - time.monotonic()
             try:
-                return await answer_of(method.future(request, timeout=max(0.0, min(left_s, TRY_S_MAX))))
+                return await self._once(method, request, max(0.0, min(left_s, TRY_S_MAX)))
             except grpc.RpcError as rpc_error:
                 failure = failure_of(rpc_error, self._address)
             wait_s = max(failure.delay_s, backoff.next_s())

@@ -26,10 +26,11 @@ header{display:flex;align-items:baseline;gap:14px;flex-wrap:wrap}
 h1{font-size:26px;margin:0;letter-spacing:-.02em}h2{font-size:15px;margin:34px 0 10px;color:var(--soft);font-weight:600}
 .soft{color:var(--soft)}.pill{border-radius:99px;padding:1px 10px;font-size:13px;border:1px solid currentColor}
 .good{color:var(--good)}.bad{color:var(--bad)}
-.cards{display:grid;grid-template-columns:repeat(auto-fill,minmax(150px,1fr));gap:10px;margin-top:22px}
+.cards{display:grid;grid-template-columns:repeat(auto-fill,minmax(200px,1fr));gap:10px;margin-top:22px}
 .card{background:var(--card);border:1px solid var(--line);border-radius:10px;padding:12px 14px}
 .card b{display:block;font-size:21px;font-variant-numeric:tabular-nums;letter-spacing:-.01em}
 .card span{color:var(--soft);font-size:13px}
+.small{grid-template-columns:repeat(auto-fill,minmax(135px,1fr));margin-top:0}.small b{font-size:17px}
 .wide{overflow-x:auto;background:var(--card);border:1px solid var(--line);border-radius:10px}
 table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}
 th,td{padding:8px 14px;text-align:right;white-space:nowrap}
@@ -53,7 +54,7 @@ def render(sources: Sources) -> str:
         f"<div class=cards>{_cards(sources)}</div>"
         f"<h2>Queues</h2><div class=wide>{_queues(views, now_ms)}</div>"
         f"<h2>Fire skew, from the schedule time to the transport</h2><div class=wide>{_skews(views)}</div>"
-        f"<h2>Totals since start</h2><div class=wide>{_totals(sources)}</div>"
+        f'<h2>Totals since start</h2><div class="cards small">{_totals(sources)}</div>'
         '<p class=soft><a href="/metrics">metrics</a> &middot; <a href="/readyz">ready?</a> &middot; '
         f"{_clock(now_ms)}, refreshed every {REFRESH_SECONDS} s</p>"
     )
@@ -74,10 +75,14 @@ def _cards(sources: Sources) -> str:
         (_number(counters.leases), "leases out"),
         (_number(counters.streams), "lease streams"),
         (f"{facts.get('lead_ms', 0)} ms", "prepared ahead"),
-        (_size(facts.get("retained_bytes", 0)), "journal not folded yet"),
+        (_size(facts.get("retained_bytes", 0)), "of journal to fold"),
         (f"{float(facts.get('sync_ms_p50', 0)):.2f} ms", "median sync"),
     )
-    return "".join(f"<div class=card><b>{value}</b><span>{name}</span></div>" for value, name in values)
+    return "".join(_card(value, name) for value, name in values)
+
+
+def _card(value: str, name: str) -> str:
+    return f"<div class=card><b>{value}</b><span>{name}</span></div>"
 
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[str]], empty: str) -> str:
@@ -122,8 +127,7 @@ def _totals(sources: Sources) -> str:
         "submitted", "duplicates", "granted", "acked", "nacked", "failed", "cancelled", "expired", "lease_expirations",
         "redelivered", "taken_back", "stale_settles", "spilled", "loaded",
     )  # fmt: skip
-    rows = [(name.replace("_", " "), _number(getattr(counters, name))) for name in shown]
-    return _table(("what", "count"), rows, "")
+    return "".join(_card(_number(getattr(counters, name)), name.replace("_", " ")) for name in shown)
 
 
 def _name(view: QueueView) -> str:
