@@ -21,7 +21,7 @@ from bench.compare.process import Server, find_binary, program_version, temporar
 from bench.daemon import free_port
 
 RESERVES = 100
-"""Pipelined reserves; measured: 1,000 deletes behind them make the next ones wait longer and gain nothing."""
+"""Pipelined. More of them drain no faster, for each delete costs a sync; a job would only wait behind more deletes."""
 TTR_S = 120
 READ_BYTES = 1 << 18
 
