@@ -1,4 +1,7 @@
-"""Draws docs/state-machine.md from the transition table. `python -m tests.tidy.draw_states docs/state-machine.md` writes it."""
+"""Draws docs/state-machine.md from the transition table.
+
+`python -m tests.tidy.draw_states docs/state-machine.md` writes it.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,8 @@ from wheeld.model.job import TERMINAL, TRANSITIONS, JobState
 
 HEAD = """# The states of a job
 
-Drawn from the transition table in `src/wheeld/model/job.py`; a test keeps the two alike. What the table does not have is refused with a
-status, never with an exception.
+Drawn from the transition table in `src/wheeld/model/job.py`; a test keeps the two alike. What the table does not have is
+refused with a status, never with an exception.
 
 | state | meaning | leaves it by |
 |---|---|---|
@@ -18,7 +21,7 @@ status, never with an exception.
 
 MEANING = {
     JobState.SCHEDULED: "waits for its time",
-    JobState.PENDING: "its time has come, it waits for a worker; derived from the clock, so that becoming due needs no entry",
+    JobState.PENDING: "its time has come, it waits for a worker; derived from the clock, becoming due needs no entry",
     JobState.RUNNING: "leased to a worker",
     JobState.RETRYING: "an attempt failed, it waits for the time of the next",
     JobState.SUCCEEDED: "acked",

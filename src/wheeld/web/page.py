@@ -26,7 +26,7 @@ header{display:flex;align-items:baseline;gap:14px;flex-wrap:wrap}
 h1{font-size:26px;margin:0;letter-spacing:-.02em}h2{font-size:15px;margin:34px 0 10px;color:var(--soft);font-weight:600}
 .soft{color:var(--soft)}.pill{border-radius:99px;padding:1px 10px;font-size:13px;border:1px solid currentColor}
 .good{color:var(--good)}.bad{color:var(--bad)}
-.cards{display:grid;grid-template-columns:repeat(auto-fill,minmax(200px,1fr));gap:10px;margin-top:22px}
+.cards{display:grid;grid-template-columns:repeat(auto-fill,minmax(220px,1fr));gap:10px;margin-top:22px}
 .card{background:var(--card);border:1px solid var(--line);border-radius:10px;padding:12px 14px}
 .card b{display:block;font-size:21px;font-variant-numeric:tabular-nums;letter-spacing:-.01em}
 .card span{color:var(--soft);font-size:13px}

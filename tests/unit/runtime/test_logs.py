@@ -32,7 +32,7 @@ def test_the_console_form_keeps_one_line_per_event() -> None:
     configure_logs("info", json=False, stream=out)
     get_logger("edge").warning("refused", reason="two\nlines")
     assert out.getvalue().count("\n") == 1
-    assert 'level=warning event=refused part=edge reason=two\\nlines' in out.getvalue()
+    assert "level=warning event=refused part=edge reason=two\\nlines" in out.getvalue()
 
 
 def test_exceptions_stay_within_their_line() -> None:
