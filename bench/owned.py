@@ -1,4 +1,4 @@
-"""Workloads that need a daemon of their own: memory and disk of far jobs, and the time from kill -9 to the next fire."""
+"""Workloads that need a daemon of their own: memory and disk of far jobs, time from kill -9 to the next fire."""
 
 from __future__ import annotations
 

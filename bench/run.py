@@ -1,4 +1,4 @@
-"""All system benchmarks against a daemon of their own, in about a minute. `python -m bench.run --help`; `make bench`."""
+"""All system benchmarks against a daemon of their own, in about a minute. `python -m bench.run`, `make bench`."""
 
 from __future__ import annotations
 

@@ -12,8 +12,8 @@ from wheeld.model.job import TERMINAL, TRANSITIONS, JobState
 
 HEAD = """# The states of a job
 
-Drawn from the transition table in `src/wheeld/model/job.py`; a test keeps the two alike. What the table does not have is
-refused with a status, never with an exception.
+Drawn from the transition table in `src/wheeld/model/job.py`; a test keeps the two alike. What the table does not have
+is refused with a status, never with an exception.
 
 | state | meaning | leaves it by |
 |---|---|---|
