@@ -13,7 +13,7 @@ from wheeld.admission.gate import Gate
 from wheeld.core.api import HISTOGRAM_BUCKETS, QueueView, histogram_upper_us
 from wheeld.driver.api import Driver
 from wheeld.edge.calls import Calls
-from wheeld.edge.opening import queue_path
+from wheeld.edge.opening import name, queue_path
 from wheeld.edge.present import split_path
 from wheeld.metrics.calls import CallCounts
 from wheeld.metrics.histogram import counts_of, maximum, quantile
@@ -77,6 +77,9 @@ class AdminService:
         if request.queue:
             path = queue_path(request.namespace, request.queue)
             asked = [view for view in views if view.queue == path]
+        elif request.namespace:
+            prefix = name(request.namespace, "namespace").encode() + b"/"
+            asked = [view for view in views if view.queue.startswith(prefix)]
         answer = pb.GetFireSkewResponse(queues=[self._of_queue(view) for view in sorted(asked, key=lambda v: v.queue)])
         now_ms = self._clock.wall_ms()
         answer.window.FromMilliseconds(max(now_ms - self._since_ms, 0))

@@ -168,6 +168,14 @@ async def test_fire_skew_counts_from_the_last_reset(edge: Edge) -> None:
     assert [queue.queue for queue in again.queues] == ["q", "r"]
 
 
+async def test_fire_skew_of_a_namespace(edge: Edge) -> None:
+    edge.driver.views = [queue_view(b"default/q"), queue_view(b"shop/q"), queue_view(b"shop/r")]
+    answer = await edge.admin.GetFireSkew(admin_pb.GetFireSkewRequest(namespace="shop"))
+    assert [(queue.namespace, queue.queue) for queue in answer.queues] == [("shop", "q"), ("shop", "r")]
+    one = await edge.admin.GetFireSkew(admin_pb.GetFireSkewRequest(namespace="shop", queue="q"))
+    assert [queue.namespace for queue in one.queues] == ["shop"]
+
+
 async def test_health_follows_the_drain(edge: Edge) -> None:
     stub = health_pb2_grpc.HealthStub(edge.channel)  # type: ignore[no-untyped-call]
     for name in ("", *SERVICES):
