@@ -161,7 +161,11 @@ async def test_a_stream_cancelled_while_it_opens_is_detached(edge: Edge) -> None
     call = edge.workers.StreamLeases()
     await call.write(open_message())
     await edge.driver.until(lambda: bool(edge.driver.streams))
+    gone = asyncio.Event()
+    edge.counts.on_idle = gone.set
     call.cancel()
+    # Else the opening might end, and the frame be written, before the server hears of the cancel.
+    await gone.wait()
     edge.driver.hold.set()
     await edge.driver.until(lambda: edge.driver.streams[0].closed == 1 and len(edge.driver.settles) == 1)
     assert [fencing for _, fencing in released(edge.driver.settles[0][1])] == [1, 2]
