@@ -43,7 +43,7 @@ def open_channel(address: str, credentials: grpc.ChannelCredentials | None = Non
         ("grpc.max_receive_message_length", 16 * limits.MESSAGE_BYTES_MAX),
         ("grpc.initial_reconnect_backoff_ms", 100),
         ("grpc.min_reconnect_backoff_ms", 1000),
-        ("grpc.max_reconnect_backoff_ms", 2000),
+        ("grpc.max_reconnect_backoff_ms", 1000),
         ("grpc.keepalive_time_ms", 20_000),
         ("grpc.keepalive_timeout_ms", 10_000),
         # Each channel with a connection of its own: a worker's stream must not queue behind a producer's bytes.

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _TRANSPORT: Final = frozenset({"UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED", "INTERNAL", "UNKNOWN"})
 _FIELDS: Final = {name: number for number, name in FIELD_NAMES.items()}
 _BACKOFF_FIRST_S: Final = 0.05
-_BACKOFF_LAST_S: Final = 2.0
+_BACKOFF_LAST_S: Final = 1.0
 
 
 class Unreachable(WheeldError):
