@@ -21,8 +21,9 @@ from matplotlib.axes import Axes
 
 RESULTS = Path(__file__).parent / "results" / "local"
 QUANTILES = {"p50_ms": 0.5, "p90_ms": 0.9, "p99_ms": 0.99, "p99.9_ms": 0.999}
-PARTS = 60
-"""Intervals that a throughput curve is cut into."""
+PARTS_MAX = 60
+MARKS_PER_PART = 5
+"""Fewer answers in an interval would draw the batches, not the rate."""
 
 Points = list[tuple[float, float]]
 
@@ -64,10 +65,11 @@ def skew_curves(measured: Sequence[Measured]) -> dict[str, Points]:
     }
 
 
-def throughput(marks: Sequence[Sequence[float]], parts: int = PARTS) -> Points:
+def throughput(marks: Sequence[Sequence[float]], parts: int = 0) -> Points:
     """A cumulative count over time as a rate over time: (middle of the interval in s, per second)."""
     if not marks:
         return []
+    parts = parts or min(max(len(marks) // MARKS_PER_PART, 1), PARTS_MAX)
     step = marks[-1][0] / parts
     ends, at, count = [0.0], 0, 0.0
     for part in range(1, parts + 1):
@@ -110,12 +112,13 @@ def plot_throughput(measured: Sequence[Measured], axes: Axes) -> bool:
     """Jobs made durable per second, each curve over its own duration."""
     curves = {label: throughput(marks) for label, marks in series(measured, "submitted").items()}
     for label, points in curves.items():
-        whole = points[-1][0] if points else 1.0
-        axes.plot([x / whole * 100 for x, _ in points], [y for _, y in points], label=label)
+        whole = 2 * points[0][0] * len(points) if points else 1.0
+        axes.plot([x / whole * 100 for x, _ in points], [y for _, y in points], marker=".", label=label)
     axes.set(yscale="log", xlabel="share of the run, %", ylabel="jobs/s", title="Durable submits over time")
     return bool(curves)
 
 
+BESIDE: dict[str, Any] = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5)}
 PLOTS = {"skew-percentiles": plot_percentiles, "skew-over-time": plot_lateness, "submit-over-time": plot_throughput}
 
 
@@ -125,10 +128,10 @@ def draw(measured: Sequence[Measured], folder: Path, suffix: str) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     for name, plot in PLOTS.items():
-        figure, axes = plt.subplots(figsize=(9, 5.5), layout="constrained")
+        figure, axes = plt.subplots(figsize=(10, 5.5), layout="constrained")
         if plot(measured, axes):
             axes.grid(True, which="both", alpha=0.25)
-            axes.legend(fontsize="small", markerscale=4 if "time" in name else 1)
+            axes.legend(fontsize="small", markerscale=4 if name == "skew-over-time" else 1, **BESIDE)
             path = folder / f"{name}.{suffix}"
             figure.savefig(path, dpi=150)
             written.append(path)

@@ -29,7 +29,7 @@ END_S_MAX = 60
 READING = (
     "Median over the rounds; in brackets the median of each round's ratio, above 1 = wheeld is ahead. † = a run had a "
     "failure, listed below. A burst's rate is its jobs over the seconds until the last one arrived; systems with fewer "
-    "jobs there are told by the list below."
+    "jobs there are told by the list below. redis-leased submits as redis does."
 )
 TERMS = (
     "Server, producer and one worker process on the same machine; payload 128 bytes; a fresh server for every run; "

@@ -48,7 +48,7 @@ class CeleryPeer(Peer):
         "in_flight": f"apply_async(eta) in {THREADS} threads: the client has no other way to have calls in flight",
     }
     one_by_one = 1
-    lead_factor = 4.0  # the worker fetches them all before the first is due
+    lead_factor = 3.0  # the worker fetches them all before the first is due
 
     def __init__(self, plan: Plan) -> None:
         super().__init__(plan)

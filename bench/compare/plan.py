@@ -46,7 +46,7 @@ class Plan:
 
 SLOWER = {
     "beanstalkd": {"jobs": 20_000, "own_rate": 2_000},
-    "celery": {"jobs": 10_000, "rate": 0, "own_rate": 200, "in_flight_jobs": 5_120, "batch": 100},
+    "celery": {"jobs": 5_000, "rate": 0, "own_rate": 200, "in_flight_jobs": 5_120, "batch": 100},
 }
 """One fsync for each job, or one Python call: at full size these two would take minutes. Their rates do not rise with
 the count."""
