@@ -102,6 +102,7 @@ def applied(plan: Plan) -> Iterator[None]:
         (dispatch, "SPILL_JOBS", plan.tick_jobs_max),
         (far, "FIRST_PASS_MS", plan.horizon_ms // 4),
         (far, "BACKLOG_READY_LOW", 5),
+        (far, "BACKLOG_READY_HIGH", 8),
         (far, "BACKLOG_PAGE_BYTES", plan.page_bytes),
         (far, "LOAD_BYTES_MIN", plan.load_bytes_min),
         (far, "CLOSE_ENTRIES", 3),

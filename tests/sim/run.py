@@ -21,6 +21,7 @@ from tests.sim.plan import Plan, applied, draw
 from tests.sim.workers import Worker
 from tests.sim.world import World
 from wheeld.core.factory import open_core
+from wheeld.driver import far
 from wheeld.runtime.clock import SimClock
 
 CHECK_S = 0.8
@@ -248,10 +249,8 @@ def above_cap(world: World) -> bool:
         return False
     counters = life.driver.counters()
     leased = counters.leases * 600
-    return (
-        counters.resident_bytes
-        > world.plan.resident_bytes_max + leased + world.plan.load_bytes_min + world.plan.page_bytes + 20 * 600
-    )
+    load = max(world.plan.load_bytes_min, int(world.plan.resident_bytes_max * far.PASS_SHARE))
+    return counters.resident_bytes > world.plan.resident_bytes_max + leased + load + world.plan.page_bytes + 20 * 600
 
 
 def describe(result: Result, lines: int = 30) -> str:

@@ -24,6 +24,8 @@ FIRST_PASS_MS = 15_000
 """After a start, the nearest jobs are loaded alone, so that the next one fires soon."""
 URGENT_MS = 500
 """A horizon as near as this is raised even when no memory is free."""
+PASS_SHARE = 0.125
+"""The least part of the byte cap that a pass is made for: the store walks whole buckets for it."""
 POLL_S = 0.02
 IDLE_POLL_S = 0.5
 LOAD_SHARE = 0.8
@@ -32,6 +34,8 @@ BACKLOG_READY_LOW = 200_000
 """A queue with fewer ready jobs than this gets pages of its backlog. Each waits until the store has folded what workers
 settle meanwhile, a second or more under load: until then the ready ones must last."""
 BACKLOG_READY_HIGH = 300_000
+BACKLOG_LOAD_JOBS_MAX = 1_000_000
+"""Pages of one load bring at most this many: the core remembers what leaves memory meanwhile."""
 BACKLOG_PAGE_BYTES = limits.MIB
 """Taken in at once, so bounded by how long the loop may stand still."""
 RESWEEP_MS = 5_000
@@ -59,7 +63,10 @@ class FarTier:
         self, core: Core, groups: Groups, pump: Pump, store: Store, clock: Clock, resident_bytes_max: int
     ) -> None:
         self._core, self._groups, self._pump, self._store, self._clock = core, groups, pump, store, clock
+        self._bytes_max = resident_bytes_max
         self._fill_bytes = int(resident_bytes_max * LOAD_SHARE)
+        self._pass_bytes_min = int(resident_bytes_max * PASS_SHARE)
+        self._pass_ms = 0
         self._sweeps: dict[bytes, Sweep] = {}
         self.loaded_until_ms = 0
         """All waiting jobs due before this are resident or in the backlog."""
@@ -81,10 +88,14 @@ class FarTier:
         while True:
             due_ms, _ = self._core.horizon()
             now_ms = self._clock.wall_ms()
-            # Full of jobs that nobody takes, memory must not hold up what comes due: the core spills the former.
-            urgent = due_ms <= now_ms + URGENT_MS
-            if due_ms < now_ms + limits.HORIZON_MS * 3 // 4 and (urgent or self._free_bytes() > 0):
+            # Full of jobs that nobody takes, memory must not hold up what comes due: the core spills the former. When
+            # it is full of jobs that are not due yet, the core sends those away, and they must be read again.
+            ahead_ms = 2 * self._pass_ms if self._core.counters().ready else 0
+            urgent = due_ms <= now_ms + max(URGENT_MS, ahead_ms)
+            if due_ms < now_ms + limits.HORIZON_MS * 3 // 4 and (urgent or self._free_bytes() > self._pass_bytes_min):
+                began_ms = self._clock.boot_ms()
                 await self._raise(self._core.horizon(), now_ms + limits.HORIZON_MS)
+                self._pass_ms = self._clock.boot_ms() - began_ms
             behind = self._core.horizon()[0] < now_ms + limits.MINUTE_MS
             await asyncio.sleep(POLL_S if behind else IDLE_POLL_S)
 
@@ -93,7 +104,7 @@ class FarTier:
         while True:
             wanted = [view for view in self._core.queues() if view.backlog and not view.paused and view.streams]
             for view in wanted:
-                if view.ready < BACKLOG_READY_LOW and (not view.ready or self._free_bytes() > 0):
+                if view.ready < BACKLOG_READY_LOW and self._has_room(view):
                     await self._page_in(view)
             await asyncio.sleep(POLL_S if wanted else IDLE_POLL_S)
 
@@ -115,13 +126,24 @@ class FarTier:
         until_ms = min(self._clock.wall_ms(), self.loaded_until_ms, self._core.horizon()[0])
         return until_ms - until_ms % limits.BUCKET_WIDTH_MS
 
+    def _has_room(self, view: QueueView) -> bool:
+        """Whether pages of the queue may come. One with nothing ready takes from the rest of the cap, and past it when
+        the core has ready jobs of others to spill."""
+        counters = self._core.counters()
+        spare = not view.ready and (counters.ready > 0 or counters.resident_bytes < self._bytes_max)
+        return spare or self._free_bytes() > 0
+
     def _free_bytes(self) -> int:
         return self._fill_bytes - self._core.counters().resident_bytes
 
     async def _raise(self, start: tuple[int, bytes], until_ms: int) -> None:
         """Load the waiting jobs from `start` up to `until_ms`, or as many as fit."""
         horizon = self._core.horizon()
-        cut = await self._store.plan(start, until_ms, max(self._free_bytes(), LOAD_BYTES_MIN))
+        least = self._pass_bytes_min if self._core.counters().ready else LOAD_BYTES_MIN
+        budget = max(self._free_bytes(), least)
+        # What the store has not folded takes room as well: when it is much, a plan without it would overfill memory.
+        position = self._groups.durable if self._groups.retained_bytes > budget // 4 else 0
+        cut = await self._store.plan(start, until_ms, budget, position)
         if cut <= start or self._core.horizon() != horizon:
             # Lowered while the store planned: from `start` on would leave a gap that nobody loads.
             return
@@ -154,11 +176,11 @@ class FarTier:
         full."""
         sweep = self._sweep_of(view)
         load, position = self._core.begin_load()
-        wanted = BACKLOG_READY_HIGH - view.ready
+        left = BACKLOG_LOAD_JOBS_MAX
         try:
             self._pump.kick()
             await self._groups.wait(position)
-            while wanted > 0:
+            while left > 0:
                 limit = min(BACKLOG_PAGE_BYTES, max(self._free_bytes(), LOAD_BYTES_MIN))
                 rows, sweep.key, more = await self._store.backlog(view.queue, sweep.key, limit, position)
                 taken = self._core.load(self._clock.wall_ms(), self._clock.boot_ms(), load, rows)
@@ -169,8 +191,8 @@ class FarTier:
                     if taken >= 0:
                         self._core.backlog_drained(view.queue, sweep.spills)
                     return
-                wanted -= taken
-                if self._free_bytes() <= 0:
+                left -= max(taken, 1)
+                if self._free_bytes() <= 0 or self._core.counters().ready >= BACKLOG_READY_HIGH:
                     return
         finally:
             self._core.end_load(load)

@@ -7,6 +7,7 @@ for.
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
+from itertools import islice
 from typing import Final
 
 from wheeld.model.ids import ID_BYTES
@@ -72,11 +73,11 @@ def backlog_page(
     while found and cursor.key().startswith(prefix):
         if used >= limit_bytes:
             return last, True
-        keys: list[bytes] = []
-        while found and len(keys) < KEYS_PER_PAGE_STEP and cursor.key().startswith(prefix):
-            keys.append(cursor.key())
-            found = cursor.next()
+        keys = list(islice(cursor.iternext(values=False), KEYS_PER_PAGE_STEP))
+        if not keys[-1].startswith(prefix):
+            keys = [key for key in keys if key.startswith(prefix)]
         last = keys[-1]
+        found = cursor.next()
         for rows in snapshot.any_rows_of((layout.id_of_key(key) for key in keys), in_backlog=True):
             used += len(rows)
             yield rows

@@ -72,12 +72,13 @@ def plan(snapshot: Snapshot, after: Place, until_ms: int, budget_bytes: int) -> 
     while (found := _next_bucket(snapshot, bucket, last)) is not None:
         start = max(after, (found * width, NO_ID))
         end = min(everything, ((found + 1) * width, NO_ID))
-        total = 0
+        lengths = array("Q", bytes(8 * (end[0] - start[0] + 1)))
         for rows in scan(snapshot, start, end):
-            total += len(rows)
+            measure_rows(rows, start[0], memoryview(lengths))
             yield
-            if total > left:
-                return (yield from _cut_bucket(snapshot, start, end, left, first=left == budget_bytes))
+        total = sum(lengths)
+        if total > left:
+            return (yield from _cut_bucket(snapshot, start, end, lengths, left, budget_bytes))
         left -= total
         bucket = found + 1
     return everything
@@ -107,18 +108,17 @@ def _next_bucket(snapshot: Snapshot, bucket: int, last: int) -> int | None:
 
 
 def _cut_bucket(
-    snapshot: Snapshot, start: Place, end: Place, left: int, *, first: bool
+    snapshot: Snapshot, start: Place, end: Place, lengths: array[int], left: int, budget_bytes: int
 ) -> Generator[None, None, Place]:
     """The cut within one bucket: the millisecond by a count of bytes for each, the id by sorting that millisecond's."""
-    lengths = array("Q", bytes(8 * (end[0] - start[0] + 1)))
-    for rows in scan(snapshot, start, end):
-        measure_rows(rows, start[0], memoryview(lengths))
-        yield
-    at = 0
+    first, at = left == budget_bytes, 0
     while at < len(lengths) and lengths[at] <= left:
         left -= lengths[at]
         at += 1
     due_ms = start[0] + at
+    if left < budget_bytes // 2:
+        # Full enough: a part of the next millisecond is not worth another walk.
+        return due_ms, NO_ID
     found: list[tuple[bytes, int]] = []
     for rows in scan(snapshot, max(start, (due_ms, NO_ID)), min(end, (due_ms + 1, NO_ID))):
         found += [(row.job_id, len(row.pack())) for row in unpack_rows(rows)]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import Any, Final
 
 from wheeld.model import limits
@@ -24,6 +25,7 @@ HIGHEST_ID: Final = b"\xff" * ID_BYTES
 SLICE_ROWS_MAX: Final = 2000
 SLICE_BYTES_MAX: Final = 512 * limits.KIB
 IDS_PER_SLICE: Final = 256
+IDS_PER_GET: Final = 32
 FLAGS_AT: Final = 39
 SPEC_PRIORITY_AT: Final = 2
 SPEC_QUEUE_LEN_AT: Final = 3
@@ -86,10 +88,7 @@ class Snapshot:
 
     def of_ids(self, table: Table, ids: Iterable[bytes]) -> dict[bytes, bytes]:
         """The rows of some ids."""
-        if self.entries(table) == 0:
-            return {}
-        found = ((job_id, self.get(table, job_id)) for job_id in ids)
-        return {job_id: record for job_id, record in found if record is not None}
+        return dict(self.cursor(table).getmulti(list(ids))) if self.entries(table) else {}
 
     def row_filter(self, after: Place, before: Place, *, waiting_only: bool, home_only: bool) -> RowFilter:
         """A filter for `rows_of`."""
@@ -103,12 +102,11 @@ class Snapshot:
         """
         items: list[tuple[bytes, bytes]] = []
         used = 0
-        for job_id in ids:
-            spec = self.get(Table.JOBS, job_id)
-            if spec is None:
-                continue
-            items.append((job_id, spec))
-            used += len(spec)
+        cursor, left = self.cursor(Table.JOBS), iter(ids)
+        while some := list(islice(left, IDS_PER_GET)):
+            found = cursor.getmulti(some)
+            items += found
+            used += sum([len(spec) for _, spec in found])
             if used >= SLICE_BYTES_MAX or len(items) >= IDS_PER_SLICE:
                 yield self._pack(items, rows_filter, in_backlog)
                 items, used = [], 0
