@@ -171,6 +171,12 @@ bench-compare: bench-setup ## The same workloads on Redis, PostgreSQL, beanstalk
 bench-report: bench-setup ## Tables and figures out of bench/results
 	@$(PY) -m bench.report $(BENCH_ARGS)
 
+bench-scale: bench-setup ## Far jobs by the million, kill -9, a million in one millisecond; BENCH_ARGS="--jobs 100000000"
+	@$(PY) -m bench.scale $(BENCH_ARGS)
+
+bench-overload: bench-setup ## More than the daemon can do, in four ways; BENCH_ARGS="--scale 0.1"
+	@$(PY) -m bench.overload $(BENCH_ARGS)
+
 soak: bench-setup ## Minutes of load with crashes; SEED= repeats a run
 	@$(PY) -m bench.soak $(if $(SEED),--seed $(SEED)) $(BENCH_ARGS)
 
