@@ -114,7 +114,9 @@ class Node:
         return {
             job_id: row
             for job_id, row in rows.items()
-            if not row.flags & ROW_LEASED and row.state != JobState.FAILED and after <= (row.due_ms, job_id) < before
+            if not row.flags & (ROW_LEASED | ROW_BACKLOG)
+            and row.state != JobState.FAILED
+            and after <= (row.due_ms, job_id) < before
         }
 
 

@@ -54,14 +54,16 @@ def row_of(fold: ReferenceFold, job_id: bytes) -> Row:
 
 
 def waiting_rows(fold: ReferenceFold, after: Place, before: Place) -> list[Row]:
-    """Waiting jobs of a range, in the order of firing."""
+    """Waiting jobs of a range that the backlog does not have, in the order of firing."""
     rows = []
     for job_id in fold.tables[Table.JOBS]:
         if job_id in fold.tables[Table.LEASES]:
             continue
         state = fold.state_of(job_id)
         if state.state in WAITING and after <= (state.due_ms, job_id) < before:
-            rows.append(row_of(fold, job_id))
+            row = row_of(fold, job_id)
+            if not row.flags & ROW_BACKLOG:
+                rows.append(row)
     return sorted(rows, key=lambda row: (row.due_ms, row.job_id))
 
 

@@ -2,8 +2,7 @@
 credit, move the watermark.
 
 Owns: when and how much to load. Invariants: the watermark never passes what is fully loaded; a load that the core
-abandoned is repeated, so that
-every job below the horizon is resident or known to have ended.
+abandoned is repeated, so that every job below the horizon is resident, in the backlog or known to have ended.
 """
 
 from __future__ import annotations

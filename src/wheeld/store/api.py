@@ -117,11 +117,11 @@ class Store(Protocol):
     async def plan(
         self, after: tuple[int, bytes], until_ms: int, budget_bytes: int, min_position: int = 0
     ) -> tuple[int, bytes]:
-        """The place up to which the waiting jobs from `after` on fit the budget; (until_ms, NO_ID) when all fit."""
+        """The place up to which what `scan` gives from `after` on fits the budget; (until_ms, NO_ID) when all fits."""
 
     def scan(self, after: tuple[int, bytes], before: tuple[int, bytes], min_position: int) -> AsyncIterator[bytes]:
-        """All waiting jobs with after <= (due, id) < before, in no order. After a restart of the storekeeper rows may
-        repeat.
+        """All waiting jobs with after <= (due, id) < before that have no backlog row, in no order. After a restart of
+        the storekeeper rows may repeat.
         """
 
     async def backlog(self, queue: bytes, after_key: bytes, limit_bytes: int, min_position: int) -> BacklogPage:

@@ -114,14 +114,14 @@ class StoreClient:
     async def plan(
         self, after: tuple[int, bytes], until_ms: int, budget_bytes: int, min_position: int = 0
     ) -> tuple[int, bytes]:
-        """The place up to which the waiting jobs from `after` on fit the budget; (until_ms, NO_ID) when all fit."""
+        """The place up to which what `scan` gives from `after` on fits the budget; (until_ms, NO_ID) when all fits."""
         _, chunks = await self._ask(Op.PLAN, min_position, frames.PLAN_BODY.pack(*after, until_ms, budget_bytes))
         due_ms, job_id = frames.PLACE.unpack(chunks[-1])
         return due_ms, job_id
 
     def scan(self, after: tuple[int, bytes], before: tuple[int, bytes], min_position: int) -> AsyncIterator[bytes]:
-        """All waiting jobs with after <= (due, id) < before, in no order. After a restart of the storekeeper rows may
-        repeat.
+        """All waiting jobs with after <= (due, id) < before that have no backlog row, in no order. After a restart of
+        the storekeeper rows may repeat.
         """
         return self._stream(Op.SCAN, min_position, frames.RANGE_BODY.pack(*after, *before))
 

@@ -31,7 +31,9 @@ def bucket_range(snapshot: Snapshot, after: Place, before: Place) -> tuple[int, 
 
 
 def scan(snapshot: Snapshot, after: Place, before: Place) -> Iterator[bytes]:
-    """Runs of rows of the waiting jobs with after <= (due, id) < before, each of bounded size; some may be empty."""
+    """Runs of rows of the waiting jobs with after <= (due, id) < before that the backlog does not have, each of bounded
+    size; some may be empty. Those of the backlog come by its pages: a restart must not read millions of them first.
+    """
     if after >= before:
         return
     first, last = bucket_range(snapshot, after, before)
@@ -41,9 +43,10 @@ def scan(snapshot: Snapshot, after: Place, before: Place) -> Iterator[bytes]:
     for shard in range(snapshot.store.shards):
         start, end = SHARD_BUCKET.pack(shard, first), _after_bucket(shard, last)
         for rows in _rows_at_home(snapshot, start, end, at_home):
-            yield snapshot.flag_backlog(rows, backlog_end_ms)
+            yield snapshot.without_backlog(rows, backlog_end_ms)
         for items in snapshot.slices(Table.MOVED, start, end):
-            yield from snapshot.rows_of([layout.id_of_key(key) for key, _ in items], anywhere)
+            for rows in snapshot.rows_of([layout.id_of_key(key) for key, _ in items], anywhere, in_backlog=False):
+                yield snapshot.without_backlog(rows, backlog_end_ms)
 
 
 def _rows_at_home(snapshot: Snapshot, start: bytes, end: bytes, at_home: RowFilter) -> Iterator[bytes]:

@@ -148,6 +148,22 @@ class Snapshot:
             at += head[0]
         return bytes(flagged)
 
+    def without_backlog(self, rows: bytes, end_ms: int) -> bytes:
+        """The rows that the backlog does not have, which holds nothing due from `end_ms` on."""
+        if not self._has_backlog or not rows:
+            return rows
+        spans: list[tuple[int, int, bytes]] = []
+        at = 0
+        while at < len(rows):
+            head = ROW_HEAD.unpack_from(rows, at)
+            spans.append((at, at + head[0], _backlog_key(rows, at, head) if head[2] < end_ms else b""))
+            at += head[0]
+        keys = [key for _, _, key in spans if key]
+        found = {key for key, _ in self.cursor(Table.BACKLOG).getmulti(keys)} if keys else set()
+        if not found:
+            return rows
+        return b"".join([rows[start:end] for start, end, key in spans if key not in found])
+
 
 def _backlog_key(rows: bytes, at: int, head: tuple[Any, ...]) -> bytes:
     """Where the backlog would hold the row; reads no more than that takes, for there may be millions."""
