@@ -111,21 +111,22 @@ class JobServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def CancelJob(self, request, context):
-        """Ends a job that has not ended; a worker that runs it gets `revoked`. Errors: FIELD_INVALID, JOB_NOT_FOUND, JOB_FINISHED.
+        """Ends a job that has not ended; a worker that runs it gets `revoked`. Errors: FIELD_INVALID, JOB_NOT_FOUND, JOB_FINISHED, STORE_BUSY.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RescheduleJob(self, request, context):
-        """Moves a job that is not running to another time. Errors: FIELD_INVALID, JOB_NOT_FOUND, JOB_FINISHED, JOB_RUNNING, SCHEDULE_TOO_FAR.
+        """Moves a job that is not running to another time. Errors: FIELD_INVALID, JOB_NOT_FOUND, JOB_FINISHED, JOB_RUNNING,
+        SCHEDULE_TOO_FAR, STORE_BUSY.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RunJob(self, request, context):
-        """Makes a job that is not running due now. Errors: FIELD_INVALID, JOB_NOT_FOUND, JOB_FINISHED, JOB_RUNNING.
+        """Makes a job that is not running due now. Errors: FIELD_INVALID, JOB_NOT_FOUND, JOB_FINISHED, JOB_RUNNING, STORE_BUSY.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -71,7 +71,8 @@ class WorkerServiceServicer(object):
 
     def StreamLeases(self, request_iterator, context):
         """The worker's conversation with the daemon. The worker sends `open` first and once; the daemon answers `opened`, then
-        `leases` within the credit. Errors that end the stream: STREAM_PROTOCOL, MALFORMED, FIELD_INVALID, DRAINING.
+        `leases` within the credit. Errors that end the stream: STREAM_PROTOCOL, MALFORMED, FIELD_INVALID, BATCH_TOO_LARGE, DRAINING, and
+        STORE_BUSY when the worker does not read it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
