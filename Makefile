@@ -74,7 +74,7 @@ serve: setup ## A development daemon on this machine (gRPC 7733, HTTP 7734)
 
 PYTEST := $(PY) -m pytest
 
-.PHONY: test lint fmt types layers sizes stubs docs
+.PHONY: test lint fmt types layers sizes
 test: setup native-test ## All tests but the slow and the large ones; PYTEST_ARGS="-k wheel" narrows
 	@$(PYTEST) -m "not slow and not large" $(PYTEST_ARGS)
 
@@ -155,7 +155,7 @@ asan: setup ## Native modules rebuilt with sanitizers in build/asan; unit, contr
 
 # --- measure ---------------------------------------------------------------------------------------------------------
 
-.PHONY: bench bench-compare bench-report soak bench-setup
+.PHONY: bench bench-compare bench-report bench-scale bench-overload soak bench-setup
 $(VENV)/.bench: $(VENV)/.stamp
 	@WHEELD_EXT=none $(PIP) install --no-build-isolation --editable '.[dev,bench]'
 	@touch $@

@@ -44,7 +44,6 @@ RESIDENT_OVERHEAD_BYTES = 96
 """What a resident job is counted with beside its spec record; the same in both implementations, so that bounds bite
 alike."""
 
-HISTOGRAM_SUB_BITS = 4
 HISTOGRAM_BUCKETS = 16 * 38
 """Log-linear skew histogram in microseconds: values below 16 exactly, then 16 buckets per power of two, the last one
 open."""

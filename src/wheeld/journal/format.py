@@ -19,7 +19,6 @@ SEGMENT_VERSION: Final = 1
 BLOCK_BYTES: Final = limits.JOURNAL_BLOCK_BYTES
 SEGMENT_HEADER_BYTES: Final = BLOCK_BYTES
 FIRST_GROUP_OFFSET: Final = SEGMENT_HEADER_BYTES
-STORE_UUID_BYTES: Final = 16
 
 # magic, version, flags, crc, reserved, number, first group, previous crc, reserved, segment bytes, store uuid
 _HEADER: Final = struct.Struct("<IHHIIQQIIQ16s")

@@ -105,11 +105,3 @@ def set_credit(state: State, number: int, max_jobs: int, max_bytes: int) -> None
     stream = state.streams.get(number)
     if stream is not None:
         stream.max_jobs, stream.max_bytes = max_jobs, max_bytes
-
-
-def restored_session(state: State, name: bytes, worker: bytes) -> Session:
-    """The session of a lease that comes from the store."""
-    session = state.sessions.get(name)
-    if session is None:
-        session = state.sessions[name] = Session(name, worker)
-    return session
