@@ -123,14 +123,18 @@ class NodeDriver:
         """See Driver.submit."""
         self._refuse_submits()
         await self.groups.room()
-        while True:
-            outcome, group, records = self.core.submit(self._parts.clock.wall_ms(), batch)
-            if outcome != NEED_KEYS:
-                break
-            await self._look_up_keys(records)
+        try:
+            while True:
+                outcome, group, records = self.core.submit(self._parts.clock.wall_ms(), batch)
+                if outcome != NEED_KEYS:
+                    break
+                await self._look_up_keys(records)
+        finally:
+            # However this ends: who waits for room is let in by the next beat.
+            self.pump.kick()
+        self.groups.seal()
         if outcome != DONE:
             raise Refused(records[0], "the batch is refused as a whole")
-        self.pump.kick()
         await self.groups.wait(group)
         return records
 
@@ -164,6 +168,7 @@ class NodeDriver:
         """See Driver.settle."""
         clock = self._parts.clock
         group, results = self.core.settle(clock.wall_ms(), clock.boot_ms(), session, batch)
+        self.groups.seal()
         self.pump.kick()
         await self.groups.wait(group)
         return await answer_repeats(batch, results, self.jobs.attempts)

@@ -38,26 +38,49 @@ class Groups:
         self._waiters: deque[tuple[int, asyncio.Future[None]]] = deque()
         self._room: deque[asyncio.Future[None]] = deque()
         self._retained: deque[tuple[int, int]] = deque()
+        self._sealed: deque[tuple[int, bytes]] = deque()
+        self._sealed_bytes = 0
         self._in_flight = 0
         self.durable = durable
         self.retained_bytes = 0
         self.written = 0
 
     def flush(self, now_ms: int) -> None:
-        """Hand the open group to the journal, unless enough is under way."""
+        """Hand the next groups to the journal, unless enough is under way."""
+        self.seal()
         while self._in_flight < IN_FLIGHT_MAX:
-            if self._in_flight and self._core.open_group_bytes() < limits.GROUP_BYTES_SOFT:
-                break
-            taken = self._core.take_group()
-            if taken is None:
-                break
-            number, payload = taken
+            if not self._sealed:
+                if self._in_flight and self._core.open_group_bytes() < limits.GROUP_BYTES_SOFT:
+                    break
+                if not self._take():
+                    break
+            number, payload = self._sealed.popleft()
+            self._sealed_bytes -= len(payload)
             self._sink.append(number, payload, now_ms)
             self._in_flight += 1
             self.written += 1
-            self._retained.append((number, len(payload)))
-            self.retained_bytes += len(payload)
         self._admit()
+
+    def seal(self) -> None:
+        """Close the open group once it is large; called after each decision that may be. While the disk is slow or full
+        the open group takes all that workers settle, and it must not outgrow a segment of the journal."""
+        if self._core.open_group_bytes() >= limits.GROUP_BYTES_SEALED:
+            self._take()
+
+    def _take(self) -> bool:
+        """The open group waits for the journal from now on; False when it is empty."""
+        taken = self._core.take_group()
+        if taken is None:
+            return False
+        size = len(taken[1])
+        self._sealed.append(taken)
+        self._sealed_bytes += size
+        self._retained.append((taken[0], size))
+        self.retained_bytes += size
+        return True
+
+    def _staged_bytes(self) -> int:
+        return self._sealed_bytes + self._core.open_group_bytes()
 
     def on_durable(self, number: int) -> None:
         """The journal's word, already on the loop. Groups become durable in order."""
@@ -85,7 +108,7 @@ class Groups:
     async def room(self) -> None:
         """Return when the open group has room for another batch of submits; callers pass in the order in which they
         came."""
-        if not self._room and self._core.open_group_bytes() < limits.STAGED_BYTES_MAX:
+        if not self._room and self._staged_bytes() < limits.STAGED_BYTES_MAX:
             return
         waiter = self._loop.create_future()
         self._room.append(waiter)
@@ -98,7 +121,7 @@ class Groups:
 
     def _admit(self) -> None:
         """Let the first of those who wait for room pass; its submit brings the next beat, which admits the next."""
-        while self._room and self._core.open_group_bytes() < limits.STAGED_BYTES_MAX:
+        while self._room and self._staged_bytes() < limits.STAGED_BYTES_MAX:
             waiter = self._room.popleft()
             if not waiter.done():
                 waiter.set_result(None)

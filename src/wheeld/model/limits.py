@@ -82,6 +82,8 @@ PAGE_SIZE_MAX: Final = 1000
 # Journal
 GROUP_BYTES_SOFT: Final = 512 * KIB
 """The driver takes a group once it holds this much; one batch is never split, so a group may be larger."""
+GROUP_BYTES_SEALED: Final = 4 * MIB
+"""A group that has grown to this takes no further decision; a batch of settles and their outcomes still fits behind."""
 SEGMENT_BYTES: Final = 64 * MIB
 JOURNAL_BLOCK_BYTES: Final = 4 * KIB
 """Segment headers and groups begin at multiples of this: what a disk or a page cache loses as one."""
@@ -117,6 +119,8 @@ assert LEASE_MS_MIN <= LEASE_MS_DEFAULT <= LEASE_MS_MAX < 1 << 32
 assert PAYLOAD_BYTES_MAX + 8 * KIB < FRAME_BYTES_MAX <= MESSAGE_BYTES_MAX
 assert QUEUE_PATH_BYTES_MAX <= 255 and TYPE_BYTES_MAX <= 255 and KEY_BYTES_MAX <= 255 and TRACE_BYTES_MAX <= 255
 assert MESSAGE_BYTES_MAX < GROUP_BYTES_HARD < SEGMENT_BYTES
+assert GROUP_BYTES_SOFT < GROUP_BYTES_SEALED
+assert GROUP_BYTES_SEALED + MESSAGE_BYTES_MAX + SETTLES_MAX * (LABELS_BYTES_MAX + KIB) < GROUP_BYTES_HARD
 assert SEGMENT_BYTES % JOURNAL_BLOCK_BYTES == 0
 assert RETAINED_BYTES_SUBMIT_MAX < RETAINED_BYTES_GRANT_MAX
 assert LEAD_MS_MIN < LEAD_MS_MAX < LEASE_MS_MIN
