@@ -34,7 +34,8 @@ class StreamOutbox:
         self._open = False
         self._leases_turn = False
         self._waiting = 0
-        self._waiting_max = 2 * limits.FRAME_JOBS_MAX
+        # Until the stream is open nothing can be written, however willing the worker is to read.
+        self._waiting_max = 2 * limits.STREAM_JOBS_MAX
         self.wake = asyncio.Event()
 
     # -- filled by the driver -------------------------------------------------
@@ -54,11 +55,15 @@ class StreamOutbox:
     def open(self, opened: bytes, revoked: bytes, max_jobs: int) -> None:
         """The stream is attached: say so, then let everything else follow."""
         self._control.appendleft(opened)
-        self._waiting_max = 2 * max(max_jobs, limits.FRAME_JOBS_MAX)
+        self._waiting_max = _waiting_bound(max_jobs)
         if revoked:
             self._control.append(self._codec.encode_revoked(revoked))
         self._open = True
         self.wake.set()
+
+    def allow(self, max_jobs: int) -> None:
+        """The worker's credit has changed. What lies here by an older credit stays welcome."""
+        self._waiting_max = max(self._waiting_max, _waiting_bound(max_jobs))
 
     def say(self, message: bytes) -> None:
         """A control message: it overtakes leases and answers."""
@@ -125,3 +130,8 @@ class StreamOutbox:
         self._items = deque(item for item in self._items if item[0] != LEASES)
         self._waiting = sum(item[1] for item in self._items)
         return tokens
+
+
+def _waiting_bound(max_jobs: int) -> int:
+    """A beat of the driver releases up to two rounds of grants before the writer has its turn."""
+    return 2 * max(max_jobs, limits.GRANTS_PER_TICK_MAX)

@@ -137,6 +137,7 @@ class LeaseStream:
             credit = parse(pb.StreamLeasesRequest, message).credit
             jobs, size = credit_of(credit.max_outstanding_jobs, credit.max_outstanding_bytes)
             if self._opening is not None:
+                self._outbox.allow(jobs)
                 self._driver.set_credit(self._opening.result().number, jobs, size)
         elif case == StreamCase.NOTHING:
             raise Refused(errors.STREAM_PROTOCOL, "a message of the stream says nothing that this daemon knows")

@@ -223,8 +223,24 @@ async def test_a_worker_that_does_not_read_is_ended() -> None:
     reasons = Reasons()
     box = outbox(reasons)
     box.open(b"opened", b"", max_jobs=1)
-    for _ in range(2 * limits.FRAME_JOBS_MAX // 64):
+    for _ in range(2 * limits.GRANTS_PER_TICK_MAX // 64):
         box.deliver(LEASES, 64, lease_frame(64), 1)
+    assert not reasons
+    box.deliver(LEASES, 1, lease_frame(1), 1)
+    assert [reason.kind.code for reason in reasons] == [errors.STORE_BUSY]
+
+
+async def test_what_comes_before_the_opening_or_by_a_raised_credit_is_no_sign_of_a_dead_worker() -> None:
+    reasons = Reasons()
+    box = outbox(reasons)
+    for _ in range(3):
+        box.deliver(LEASES, limits.GRANTS_PER_TICK_MAX, b"", 1)
+    assert not reasons
+    box.take_back()
+    box.open(b"opened", b"", max_jobs=1)
+    box.allow(2 * limits.GRANTS_PER_TICK_MAX)
+    for _ in range(4):
+        box.deliver(LEASES, limits.GRANTS_PER_TICK_MAX, b"", 1)
     assert not reasons
     box.deliver(LEASES, 1, lease_frame(1), 1)
     assert [reason.kind.code for reason in reasons] == [errors.STORE_BUSY]
