@@ -18,7 +18,7 @@ from wheeld.model.ids import ID_BYTES, NO_ID
 from wheeld.model.job import JobState
 from wheeld.model.rows import ROW_BACKLOG, ROW_LEASED, Row
 from wheeld.store import layout
-from wheeld.store.api import Attempt, BacklogPage, KeyFound, Recovery
+from wheeld.store.api import Attempt, BacklogPage, KeyFound, Recovery, StoreFull
 from wheeld.store.fold_reference import ReferenceFold
 from wheeld.store.layout import Table
 
@@ -76,6 +76,7 @@ class MemoryStore:
         self.position = 0
         self.slow = 0.0
         self.deadly = 0.0
+        self.full = False
         self.deaths = 0
         self.requests = 0
 
@@ -123,6 +124,10 @@ class Client:
             await asyncio.sleep(0.5 + 2 * chance.random())
         if self.dead:
             await asyncio.Event().wait()
+        if disk.full:
+            if min_position > disk.position:
+                raise StoreFull("no room")
+            return disk.fold
         before = disk.position
         disk.fold_to(chance.choice((min_position, disk.journal.last_group)))
         if disk.position > before:

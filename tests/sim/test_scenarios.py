@@ -12,6 +12,7 @@ from tests.sim.plan import Plan, draw
 from tests.sim.run import CORES, Story, describe, run, start
 from tests.sim.workers import Worker
 from tests.sim.world import NodeDownError, World
+from wheeld.model.errors import Refused
 from wheeld.model.spec import Spec
 
 IDLE, BUSY = b"n/a", b"n/b"
@@ -172,5 +173,25 @@ def test_a_worker_that_gives_up_while_it_connects_leaves_no_stream(core: str) ->
             await asyncio.wait_for(worker.connect(), 0.00001)
         await set_queue(world, BUSY, True)
         assert life.driver.counters().streams == 0
+
+    tell(core, story)
+
+
+@pytest.mark.parametrize("core", CORES)
+def test_a_full_disk_holds_up_loads_and_breaks_nothing(core: str) -> None:
+    """The store folds nothing while far jobs come near and due ones are spilled; with room again all of them run."""
+
+    async def story(world: World) -> None:
+        await world.boot()
+        now_ms = world.clock.wall_ms()
+        ids = await submit(world, [Spec(BUSY, schedule_ms=now_ms + 6000, payload=bytes(80)) for _ in range(20)])
+        ids += await submit(world, [Spec(BUSY, schedule_ms=now_ms, payload=bytes(80)) for _ in range(60)])
+        world.store.full = True
+        start(world, Worker(world, 0, [BUSY]).run())
+        await asyncio.sleep(8)
+        with pytest.raises(Refused, match="STORE_FULL"):
+            await world.call(lambda driver: driver.attempts(ids[0]))
+        world.store.full, world.calm = False, True
+        await acked(world, ids, within_s=6)
 
     tell(core, story)

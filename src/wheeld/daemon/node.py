@@ -33,7 +33,7 @@ from wheeld.runtime.clock import SystemClock
 from wheeld.runtime.service import Service
 from wheeld.runtime.tasks import TaskSupervisor
 from wheeld.runtime.timer import FiringTimer
-from wheeld.store.api import StoreFailed
+from wheeld.store.api import StoreFailed, StoreFull
 from wheeld.store.client import StoreClient
 from wheeld.store.directory import FORMAT_VERSION as STORE_FORMAT_VERSION
 from wheeld.store.directory import DataDirectory, open_or_create
@@ -129,6 +129,12 @@ class Node(Service):
         try:
             await store.start()
             await self.driver.start()
+        except StoreFull as error:
+            raise StartFailure(
+                f"The disk of {self.config.data_dir} has no room for what the journal holds: {error}",
+                "Free space on it and start again; nothing was lost.",
+                EXIT_DIRECTORY,
+            ) from None
         except StoreFailed as error:
             verify = f"Run `wheeld store verify {self.config.data_dir}`, and restore from a backup if it finds damage."
             raise StartFailure(f"The store cannot be used: {error}", verify, EXIT_CORRUPT) from None

@@ -17,7 +17,7 @@ from wheeld.model.job import TERMINAL, JobState, waiting_state
 from wheeld.model.rows import ROW_LEASED, Row, unpack_rows
 from wheeld.model.spec import Spec
 from wheeld.runtime.clock import Clock
-from wheeld.store.api import Store
+from wheeld.store.api import Store, StoreFull
 
 READS_MAX = 8
 """A row may be out of date when it arrives; after this many tries the caller is told to come again."""
@@ -49,7 +49,7 @@ class Jobs:
             load, position = self._core.begin_load()
             try:
                 await self._settled(position)
-                stored = await self._store.read([job_id], position)
+                stored = await self._row(job_id, position)
                 if not stored:
                     await self._refuse_absent(job_id, position)
                 code, group, row = decide(stored, load)
@@ -64,7 +64,7 @@ class Jobs:
         """Neither resident nor in the store: it may have come back while we read, else it ended or never was."""
         if self._core.get(self._clock.wall_ms(), job_id) is not None:
             return
-        if await self._store.attempts(job_id, position):
+        if await self._history(job_id, position):
             raise Refused(errors.JOB_FINISHED, f"job {id_to_text(job_id)}")
         raise Refused(errors.JOB_NOT_FOUND, f"job {id_to_text(job_id)}")
 
@@ -77,7 +77,7 @@ class Jobs:
             row = unpack_rows(resident)[0]
             ended = await self._history(job_id, position) if row.attempt else []
             return JobView(row, 0, ended[-1][1] if ended else None)
-        stored = await self._store.read([job_id], position)
+        stored = await self._row(job_id, position)
         ended = await self._history(job_id, position)
         finish_ms, outcome = ended[-1] if ended else (0, None)
         if stored:
@@ -95,9 +95,18 @@ class Jobs:
         await self._settled(position)
         return await self._history(job_id, position)
 
+    async def _row(self, job_id: bytes, position: int) -> bytes:
+        try:
+            return await self._store.read([job_id], position)
+        except StoreFull:
+            raise no_room(job_id) from None
+
     async def _history(self, job_id: bytes, position: int) -> list[tuple[int, Outcome]]:
         """Ended attempts, oldest first. By their numbers: a wall clock that was stepped back mixes up their times."""
-        found = await self._store.attempts(job_id, position)
+        try:
+            found = await self._store.attempts(job_id, position)
+        except StoreFull:
+            raise no_room(job_id) from None
         return sorted(
             ((finish_ms, outcome) for finish_ms, outcome in found),
             key=lambda ended: (ended[1].attempt, ended[1].state in TERMINAL, ended[0]),
@@ -106,6 +115,11 @@ class Jobs:
     async def _settled(self, group: int) -> None:
         self._pump.kick()
         await self._groups.wait(group)
+
+
+def no_room(job_id: bytes) -> Refused:
+    """What the store must fold first finds no room on the disk: the job cannot be read now."""
+    return Refused(errors.STORE_FULL, f"job {id_to_text(job_id)} cannot be read: the data directory's disk is full")
 
 
 def row_of_outcome(outcome: Outcome) -> Row:
