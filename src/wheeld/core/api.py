@@ -1,29 +1,24 @@
 """The Core protocol: what the driver may ask of the node's state machine.
 
 Two implementations keep it: `reference` (plain Python, the readable specification) and `native` (C, what runs). Given
-the same calls they
-write the same entries, give the same answers and have the same `state_hash`.
+the same calls they write the same entries, give the same answers and have the same `state_hash`.
 
 Owns: resident jobs, ready queues, leases, streams and their frames, recent keys, producer batches, queue settings,
 counters.
 Does not own: time (an argument: wall clock `now_ms` / `now_us`, and `boot_ms` for lease TTLs), disk, sockets, the far
 jobs.
-Invariants: a decision mutates at once and its entry stands in the open group; nothing that shows a decision leaves
-the process before the
-group named in the answer is durable; `release` gives a lease frame out only when its group is durable and its
-`schedule_time` has come.
+Invariants: a decision mutates at once and its entry stands in the open group; nothing that shows a decision leaves the
+process before the group named in the answer is durable; `release` gives a lease frame out only when its group is
+durable and its `schedule_time` has come.
 
-Groups: entries gather in the open group. `take_group` closes it. An answer's group is the last one that holds
-anything staged so far, so that
-"durable up to that group" also covers what a read could have shown.
+Groups: entries gather in the open group. `take_group` closes it. An answer's group is the last one that holds anything
+staged so far, so that "durable up to that group" also covers what a read could have shown.
 
-Loads: whatever comes from the store was read at a position; `begin_load` names the group that the read must cover,
-and from then on the core
-remembers which jobs left memory, so that a late row cannot bring a finished job back.
+Loads: whatever comes from the store was read at a position; `begin_load` names the group that the read must cover, and
+from then on the core remembers which jobs left memory, so that a late row cannot bring a finished job back.
 
-Horizon: jobs with (due_ms, id) below `horizon` are resident; others live in the store alone. Watermark: every
-unfinished job due below
-it has a backlog row or a lease, so that a restart never scans old buckets.
+Horizon: jobs with (due_ms, id) below `horizon` are resident or have a backlog row; others live in the store alone.
+Watermark: every unfinished job due below it has a backlog row or a lease, so that a restart never scans old buckets.
 """
 
 from __future__ import annotations
