@@ -1,8 +1,7 @@
 """What the edge may ask of the driver, and what it must offer for results to come up.
 
 Owns: the words only. Every coroutine answers after the journal group that holds its decision is durable. Refusals are
-raised as
-`Refused` (model/errors.py); statuses of single items stand in the packed results.
+raised as `Refused` (model/errors.py); statuses of single items stand in the packed results.
 """
 
 from __future__ import annotations

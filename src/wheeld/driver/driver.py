@@ -1,8 +1,8 @@
 """The node's driver: the only caller of the core, on one event loop.
 
 Owns: the lifecycle (recover, serve, drain, stop) and the doors (what is refused before it becomes an entry). Does not
-own: decisions (core), disk
-(journal, store), the network (edge). Invariant: an answer leaves only after its group is durable.
+own: decisions (core), disk (journal, store), the network (edge). Invariant: an answer leaves only after its group is
+durable.
 """
 
 from __future__ import annotations

@@ -1,11 +1,9 @@
 """Group commit: what the core decided, made durable, and who waits for it.
 
-Owns: which groups are under way, the callers that wait for them, and the count of journal bytes that the store has
-not yet folded.
-Does not own: the entries (the core writes them) nor the disk (the journal's thread does).
-Invariant: a waiter is released only when its group and all before it are durable. One group is under way while little
-waits, two when the open
-one is full, so that a group is what arrived during the last sync.
+Owns: which groups are under way, the callers that wait for them, and the count of journal bytes that the store has not
+yet folded. Does not own: the entries (the core writes them) nor the disk (the journal's thread does). Invariant: a
+waiter is released only when its group and all before it are durable. One group is under way while little waits, two
+when the open one is full, so that a group is what arrived during the last sync.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The heartbeat: tick the core, give out what may leave, write what was decided, sleep until the next deadline.
 
-Owns: the firing timer, the lead, the outboxes of attached streams. Invariant: every decision is followed by `kick`,
-so that its group is written
-and what it made possible is granted; frames go out in `run` alone, after the core said that they are durable and due.
+Owns: the firing timer, the lead, the outboxes of attached streams. Invariant: every decision is followed by `kick`, so
+that its group is written and what it made possible is granted; frames go out in `run` alone, after the core said that
+they are durable and due.
 """
 
 from __future__ import annotations

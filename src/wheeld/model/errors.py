@@ -1,8 +1,7 @@
 """The registry of errors: a code, its reason on the wire, its gRPC status, and what the caller does about it.
 
 Owns: the list. `wire/status.py` turns it into gRPC statuses and back. Expected outcomes (already settled, duplicate)
-are statuses of
-an item, not exceptions. Invariant: codes and reasons are unique; the registry refuses a second use.
+are statuses of an item, not exceptions. Invariant: codes and reasons are unique; the registry refuses a second use.
 """
 
 from __future__ import annotations
