@@ -17,7 +17,7 @@ from wheeld.driver.pump import Pump
 from wheeld.model import limits
 from wheeld.model.ids import NO_ID
 from wheeld.runtime.clock import Clock
-from wheeld.store.api import Store
+from wheeld.store.api import Store, StoreFull
 
 FIRST_PASS_MS = 15_000
 """After a start, the nearest jobs are loaded alone, so that the next one fires soon."""
@@ -42,6 +42,8 @@ RESWEEP_MS = 5_000
 LOAD_BYTES_MIN = limits.MIB
 """The least that a load is planned for, whatever is free."""
 CLOSE_ENTRIES = 5_000
+FULL_RETRY_S = 1.0
+"""While the disk is full the store cannot reach a load's position; what is resident goes on, and acks with it."""
 WATERMARK_PERIOD_S = 5.0
 
 
@@ -142,7 +144,11 @@ class FarTier:
         budget = max(self._free_bytes(), least)
         # What the store has not folded takes room as well: when it is much, a plan without it would overfill memory.
         position = self._groups.durable if self._groups.retained_bytes > budget // 4 else 0
-        cut = await self._store.plan(start, until_ms, budget, position)
+        try:
+            cut = await self._store.plan(start, until_ms, budget, position)
+        except StoreFull:
+            await asyncio.sleep(FULL_RETRY_S)
+            return
         if cut <= start or self._core.horizon() != horizon:
             # Lowered while the store planned: from `start` on would leave a gap that nobody loads.
             return
@@ -167,6 +173,8 @@ class FarTier:
                     self._pump.kick()
                 if whole:
                     return
+            except StoreFull:
+                await asyncio.sleep(FULL_RETRY_S)
             finally:
                 self._core.end_load(load)
 
@@ -193,6 +201,8 @@ class FarTier:
                 left -= max(taken, 1)
                 if self._free_bytes() <= 0 or self._core.counters().ready >= BACKLOG_READY_HIGH:
                     return
+        except StoreFull:
+            await asyncio.sleep(FULL_RETRY_S)
         finally:
             self._core.end_load(load)
 
