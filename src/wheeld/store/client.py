@@ -196,10 +196,12 @@ class StoreClient:
     async def _supervise(self) -> None:
         try:
             await self._supervisor.run()
-        except StoreError as error:
-            self._end(error)
+        except Exception as error:
+            failure = error if isinstance(error, StoreError) else api.StoreFailed(f"the store was left: {error!r}")
+            failure.__cause__ = None if failure is error else error
+            self._end(failure)
             if self.on_failed is not None:
-                self.on_failed(error)
+                self.on_failed(failure)
 
     def _end(self, error: StoreError) -> None:
         if self._ended is None:

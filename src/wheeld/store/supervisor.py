@@ -54,7 +54,7 @@ class Supervisor:
         self._directory = directory
         self._options = options
         self._converse = converse
-        self._stopping = False
+        self._stopping = asyncio.Event()
         self._writer: asyncio.StreamWriter | None = None
         self.child: subprocess.Popen[bytes] | None = None
         self.restarts = 0
@@ -62,22 +62,23 @@ class Supervisor:
     async def run(self) -> None:
         """Run until `stop`. StoreFailed when the storekeeper says that it must not be started again."""
         backoff = BACKOFF_SECONDS_FIRST
-        while True:
+        while not self._stopping.is_set():
             began = time.monotonic()
             exit_code = await self._run_child()
             if exit_code in FATAL_EXITS:
                 raise StoreFailed(f"the storekeeper has given up: {FATAL_EXITS[exit_code]}; its log names the cause")
-            if self._stopping:
+            if self._stopping.is_set():
                 return
             self.restarts += 1
             was_healthy = time.monotonic() - began > HEALTHY_SECONDS
             backoff = BACKOFF_SECONDS_FIRST if was_healthy else min(2 * backoff, BACKOFF_SECONDS_MAX)
             log.warning("storekeeper_died", exit_code=exit_code, restart_in_seconds=backoff, restarts=self.restarts)
-            await asyncio.sleep(backoff)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), backoff)
 
     def stop(self) -> None:
         """Close the socket; the child ends by itself, and then `run` does."""
-        self._stopping = True
+        self._stopping.set()
         if self._writer is not None:
             self._writer.close()
 
@@ -88,6 +89,8 @@ class Supervisor:
             child = self.child = self._spawn(theirs)
         reader, writer = await asyncio.open_connection(sock=ours, limit=BUFFER_BYTES)
         self._writer = writer
+        if self._stopping.is_set():
+            writer.close()
         try:
             with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
                 await self._converse(reader, writer)
