@@ -13,10 +13,13 @@ import pytest
 
 from tests.histories import START_MS, History
 from wheeld.journal.journal import Journal
+from wheeld.model.entry import SUBMIT_BODY, EntryKind, pack_entry
 from wheeld.model.errors import StartFailure
-from wheeld.model.ids import NO_ID
+from wheeld.model.ids import NO_ID, pack_id
 from wheeld.model.job import JobState
+from wheeld.model.limits import DAY_MS
 from wheeld.model.rows import ROW_BACKLOG, ROW_LEASED, Row, unpack_rows
+from wheeld.model.spec import Spec
 from wheeld.store import layout
 from wheeld.store.api import StoreBehind, StoreClosed, StoreError, StoreFailed, StoreFull
 from wheeld.store.client import StoreClient
@@ -205,6 +208,26 @@ async def test_keys(node: Node, rng: random.Random) -> None:
     assert answers[-2:] == [None, None]
     for record, answer in zip(known.values(), answers, strict=False):
         assert answer == layout.KEY_RECORD.unpack(record)[1:]
+
+
+async def test_a_clock_that_was_once_far_ahead_does_not_age_later_keys(node: Node) -> None:
+    def submit(seq: int, now_ms: int) -> tuple[bytes, bytes]:
+        spec = Spec(queue=b"main/mail", schedule_ms=now_ms, create_ms=now_ms)
+        job_id, key_hash = pack_id(1, now_ms // node.directory.format.bucket_width_ms, seq), bytes((seq,)) * 16
+        body = SUBMIT_BODY.pack(job_id, key_hash, 9, now_ms) + spec.pack()
+        return pack_entry(EntryKind.SUBMIT, 0, 1, 1, seq, now_ms, body), key_hash
+
+    ahead, _ = submit(1, START_MS + 400 * DAY_MS)
+    await node.append(ahead)
+    await node.store.checkpoint(node.groups)
+    later, key_hash = submit(2, START_MS)
+    await node.append(later)
+    await node.store.checkpoint(node.groups)
+    group = await node.append(submit(3, START_MS + 6 * DAY_MS)[0])
+    assert (await node.store.keys([key_hash], group))[0] is not None
+    # Past its window it goes.
+    group = await node.append(submit(4, START_MS + 9 * DAY_MS)[0])
+    assert (await node.store.keys([key_hash], group))[0] is None
 
 
 async def test_sessions_come_back_as_producer_bodies(node: Node, rng: random.Random) -> None:

@@ -122,7 +122,8 @@ class Checkpointer:
                 raise
         if last == position:
             raise JournalBehindError(f"the journal ends at group {position}, {target} is asked for")
-        self.time_ms = max(self.time_ms, self._fold.time_ms)
+        # By the newest entries alone: a clock that was once far ahead must not age what comes after it was set right.
+        self.time_ms = self._fold.time_ms
         return last
 
     def _slices(self, table: Table, kind: int) -> Iterator[list[tuple[bytes, bytes]]]:
@@ -243,8 +244,6 @@ class Checkpointer:
             txn.put(
                 layout.META_WATERMARK, layout.WATERMARK_RECORD.pack(RECORD_VERSION, self._fold.watermark_ms), db=meta
             )
-        old_time = read_time(self._store, txn)
-        self.time_ms = max(self.time_ms, old_time)
         txn.put(layout.META_POSITION, layout.POSITION_RECORD.pack(RECORD_VERSION, last, self.time_ms), db=meta)
 
     def _forget(self, txn: Transaction) -> None:
@@ -258,7 +257,7 @@ class Checkpointer:
             if not found or cursor.key()[:4] >= end:
                 break
             found = cursor.delete()
-        if self.time_ms < self._pruned_ms + PRUNE_EVERY_MS:
+        if self._pruned_ms <= self.time_ms < self._pruned_ms + PRUNE_EVERY_MS:
             return
         self._pruned_ms = self.time_ms
         cursor = txn.cursor(self._store.tables[Table.SESSIONS])
@@ -288,7 +287,7 @@ def read_position(store: MainStore, txn: Transaction) -> int:
 
 
 def read_time(store: MainStore, txn: Transaction) -> int:
-    """The latest entry time that the store has seen."""
+    """The time of the newest entries that the store has folded."""
     record = txn.get(layout.META_POSITION, db=store.tables[Table.META])
     return int(layout.POSITION_RECORD.unpack(record)[2]) if record is not None else 0
 

@@ -62,6 +62,8 @@ class MainStore:
             self.environment.reader_check()
             if not readonly:
                 self._create_tables()
+                # The last commit may have been killed before its sync: what is read here is told as durable.
+                self.environment.sync(True)
             self.tables = self._open_tables()
             self._check_format()
         except BaseException:
