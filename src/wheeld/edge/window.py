@@ -28,8 +28,9 @@ class Window:
         while self._messages >= self._messages_max or (self._messages and self._bytes + size > self._bytes_max):
             self._changed.clear()
             await self._changed.wait()
-        self._messages += 1
-        self._bytes += size
+        if not self._abandoned:
+            self._messages += 1
+            self._bytes += size
 
     def release(self, size: int) -> None:
         """A message of this size has been answered."""
