@@ -15,7 +15,7 @@ import grpc.aio
 
 from bench.ledger import Ledger
 from wheeld.bench.load import connect, now_us
-from wheeld.bench.messages import settle_message
+from wheeld.bench.messages import acks, settle_message
 from wheeld.wire.pb.v1 import worker_service_pb2 as pb
 
 BYTES_OUTSTANDING = 1 << 29
@@ -84,7 +84,7 @@ class DrainWorker:
         self._ledger.early += sum(1 for late in late_us if late < 0)
         self.first_us = self.first_us or received
         self.last_receive_us = received
-        self._outgoing.put_nowait(settle_message(tokens, received))
+        self._outgoing.put_nowait(settle_message(acks(tokens, received)))
         self._progress.set()
 
     def _count(self, settled: pb.Settled) -> None:

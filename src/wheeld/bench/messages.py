@@ -51,10 +51,15 @@ def open_message(queue: str, session: str, max_jobs: int) -> bytes:
     return worker_service_pb2.StreamLeasesRequest(open=opened).SerializeToString()
 
 
-def settle_message(tokens: Sequence[bytes], receive_us: int) -> bytes:
-    """Acks for all tokens, as a StreamLeasesRequest."""
+def acks(tokens: Sequence[bytes], receive_us: int) -> list[bytes]:
+    """The acks of leases that arrived together, each as a member of Settle."""
     when = ACK_TIME.pack(0x19, receive_us)
-    body = b"".join([ACK_HEAD + token + when for token in tokens])
+    return [ACK_HEAD + token + when for token in tokens]
+
+
+def settle_message(gathered: Sequence[bytes]) -> bytes:
+    """Acks as a StreamLeasesRequest."""
+    body = b"".join(gathered)
     return b"\x1a" + varint(len(body)) + body
 
 

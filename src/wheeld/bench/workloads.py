@@ -129,7 +129,13 @@ async def skew(terms: Terms, rate: int, seconds: float, lead_s: float = 2.0) -> 
     await submitter.close()
     report = Report(
         "skew",
-        terms=terms.stated(rate=rate, seconds=seconds, workers=1, measured="schedule time to receipt at the worker"),
+        terms=terms.stated(
+            rate=rate,
+            seconds=seconds,
+            workers=1,
+            acks="gathered for up to 5 ms",
+            measured="schedule time to receipt at the worker",
+        ),
     )
     report.figures = {
         "jobs": len(worker.job_ids),

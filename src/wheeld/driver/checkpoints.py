@@ -22,6 +22,8 @@ PERIOD_S = 1.0
 EAGER_BYTES = 48 * limits.MIB
 """Past this much that is not folded, the next checkpoint does not wait for its time."""
 FLOOR_SLACK_BYTES = 16 * limits.MIB
+LEAD_DECAY_MS = 1
+"""How much nearer the lead may come within a second."""
 LEAD_MARGIN_MS = 3
 """Beside the sync: two beats of the loop and the hand-over to the transport."""
 
@@ -109,6 +111,8 @@ class Checkpoints:
         self.space_low = self._room.free_bytes() < floor
 
     def _adapt_lead(self) -> None:
-        """Prepare as far ahead as a slow sync takes."""
+        """Prepare as far ahead as a slow sync takes: at once further, and nearer only by and by, for slow syncs come in
+        bouts and the recent ones span a second or so under load."""
         slow_ms = int(self._journal.sync_ms_recent(0.999)) + LEAD_MARGIN_MS
-        self._pump.lead_ms = min(max(slow_ms, self.lead_ms_min), self.lead_ms_max)
+        lead_ms = max(slow_ms, self._pump.lead_ms - LEAD_DECAY_MS)
+        self._pump.lead_ms = min(max(lead_ms, self.lead_ms_min), self.lead_ms_max)
