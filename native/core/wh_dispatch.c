@@ -64,16 +64,11 @@ static wh_stream *next_stream(wh_queue *queue) {
 }
 
 /* The most urgent job that is still there, WH_NONE when there is none. */
-static uint32_t pop_ready(wh_core *core, uint64_t now_ms, wh_queue *queue) {
+static uint32_t pop_ready(wh_core *core, wh_queue *queue) {
     for (int level = wh_ready_first_level(queue); level >= 0; level = wh_ready_first_level(queue)) {
         wh_ready entry = wh_ready_pop(queue, level);
         if (!wh_ready_live(core, &entry))
             continue;
-        const wh_job *job = wh_job_at(core, entry.job);
-        if (job->flags & WH_JOB_EXPIRES && wh_get64(job->spec + WH_SPEC_EXPIRE_AT) <= now_ms) {
-            expire_job(core, now_ms, entry.job);
-            continue;
-        }
         return entry.job;
     }
     return WH_NONE;
@@ -119,21 +114,26 @@ static void give(wh_core *core, uint64_t now_ms, uint64_t boot_ms, wh_stream *st
         wh_add_to_frame(core, now_ms, stream, lease);
 }
 
-/* Grants up to `jobs_max` of a queue's jobs. Expired jobs on the way end and do not count. */
+/* Takes up to `jobs_max` of a queue's jobs and grants them; those whose time to start is over end instead, and count as well, so that no tick
+ * stages more than its bounds allow. */
 static uint32_t grant_queue(wh_core *core, uint64_t now_ms, uint64_t boot_ms, wh_queue *queue, uint32_t jobs_max) {
-    uint32_t granted = 0;
-    while (granted < jobs_max && !queue->paused && !core->broken) {
+    uint32_t taken = 0;
+    while (taken < jobs_max && !queue->paused && !core->broken) {
         wh_stream *stream = next_stream(queue);
         if (stream == NULL)
             break;
         prefetch_ready(core, queue);
-        uint32_t job = pop_ready(core, now_ms, queue);
-        if (job == WH_NONE)
+        uint32_t reference = pop_ready(core, queue);
+        if (reference == WH_NONE)
             break;
-        give(core, now_ms, boot_ms, stream, job);
-        granted++;
+        const wh_job *job = wh_job_at(core, reference);
+        if (job->flags & WH_JOB_EXPIRES && wh_get64(job->spec + WH_SPEC_EXPIRE_AT) <= now_ms)
+            expire_job(core, now_ms, reference);
+        else
+            give(core, now_ms, boot_ms, stream, reference);
+        taken++;
     }
-    return granted;
+    return taken;
 }
 
 /* Queues take turns; within a queue its streams do. False when the budget ended first. */

@@ -92,7 +92,7 @@ GROUP_BYTES_HARD: Final = SEGMENT_BYTES - JOURNAL_BLOCK_BYTES - JOURNAL_GROUP_HE
 """The largest payload of a group: what a segment holds behind its header block."""
 JOURNAL_QUEUED_BYTES_MAX: Final = 2 * GROUP_BYTES_HARD
 """Groups appended and not yet durable; past this the caller must hold its groups back."""
-READY_SEGMENTS_MAX: Final = 4
+READY_SEGMENTS_MAX: Final = 8
 """Released segments kept for reuse; more of them are removed."""
 STAGED_BYTES_MAX: Final = 2 * MIB
 """Submits wait at the door while this much is decided and not yet taken into a group."""
@@ -112,8 +112,8 @@ HORIZON_MS: Final = 20 * MINUTE_MS
 # Firing
 LEAD_MS_MIN: Final = 5
 LEAD_MS_MAX: Final = 50
-GRANTS_PER_TICK_MAX: Final = 8192
-EXPIRIES_PER_TICK_MAX: Final = 65_536
+GRANTS_PER_TICK_MAX: Final = 4096
+EXPIRIES_PER_TICK_MAX: Final = 4096
 
 assert LEASE_MS_MIN <= LEASE_MS_DEFAULT <= LEASE_MS_MAX < 1 << 32
 assert PAYLOAD_BYTES_MAX + 8 * KIB < FRAME_BYTES_MAX <= MESSAGE_BYTES_MAX
@@ -125,3 +125,5 @@ assert SEGMENT_BYTES % JOURNAL_BLOCK_BYTES == 0
 assert RETAINED_BYTES_SUBMIT_MAX < RETAINED_BYTES_GRANT_MAX
 assert LEAD_MS_MIN < LEAD_MS_MAX < LEASE_MS_MIN
 assert SETTLES_MAX < STREAM_JOBS_MAX
+assert (2 * EXPIRIES_PER_TICK_MAX + GRANTS_PER_TICK_MAX) * (LABELS_BYTES_MAX + 512) < GROUP_BYTES_HARD
+"""What one tick stages at most (lapsed leases, late starts, grants; labels are the longest part) fits a group."""

@@ -14,6 +14,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
+import lmdb
+
 from wheeld.model import limits
 from wheeld.store.environment import HistoryDays, MainStore
 from wheeld.store.frames import ANSWER_HEAD, ERROR, LONG_OPS, MORE, STREAM_CREDIT, Failure, Op
@@ -118,6 +120,11 @@ class Serving:
                 return
         except (ValueError, struct.error) as error:
             self._fail(task, Failure.BAD_REQUEST, f"{task.op.name}: {error}")
+        except lmdb.Error as error:
+            # A damaged day of history must not end a storekeeper that serves everything else.
+            if task.op is not Op.ATTEMPTS:
+                raise
+            self._fail(task, Failure.BAD_REQUEST, f"the history cannot be read: {error}")
         task.close()
 
     def _advance(self, task: Task) -> bool:

@@ -64,17 +64,20 @@ def grant(state: State, now_ms: int, boot_ms: int) -> bool:
 
 
 def grant_queue(state: State, now_ms: int, boot_ms: int, queue: Queue, jobs_max: int) -> int:
-    """Grant up to `jobs_max` of a queue's jobs, one stream after the other. Expired jobs on the way end and do not
-    count."""
-    granted = 0
-    while granted < jobs_max and not queue.paused:
+    """Take up to `jobs_max` of a queue's jobs and grant them, one stream after the other; those whose time to start is
+    over end instead, and count as well, so that no tick stages more than its bounds allow."""
+    taken = 0
+    while taken < jobs_max and not queue.paused:
         stream = next_stream(queue)
-        job = pop_ready(state, now_ms, queue) if stream is not None else None
+        job = pop_ready(state, queue) if stream is not None else None
         if stream is None or job is None:
             break
-        give(state, now_ms, boot_ms, stream, job)
-        granted += 1
-    return granted
+        if job.spec.expire_ms and job.spec.expire_ms <= now_ms:
+            expire_job(state, now_ms, job)
+        else:
+            give(state, now_ms, boot_ms, stream, job)
+        taken += 1
+    return taken
 
 
 def next_stream(queue: Queue) -> Stream | None:
@@ -88,7 +91,7 @@ def next_stream(queue: Queue) -> Stream | None:
     return None
 
 
-def pop_ready(state: State, now_ms: int, queue: Queue) -> Job | None:
+def pop_ready(state: State, queue: Queue) -> Job | None:
     """The most urgent job that is still there."""
     while True:
         level = queue.ready.first_level()
@@ -97,9 +100,6 @@ def pop_ready(state: State, now_ms: int, queue: Queue) -> Job | None:
         _, _, job_id, stamp = level.pop()
         job = state.jobs.get(job_id)
         if job is None or job.stamp != stamp:
-            continue
-        if job.spec.expire_ms and job.spec.expire_ms <= now_ms:
-            expire_job(state, now_ms, job)
             continue
         return job
 
