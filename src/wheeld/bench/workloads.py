@@ -107,6 +107,15 @@ async def lifecycle(terms: Terms, jobs: int) -> Report:
     return report
 
 
+async def attached(worker: LeaseWorker, task: asyncio.Task[None]) -> None:
+    """Return when the stream is open; raise what ended it before."""
+    opening = asyncio.create_task(worker.opened.wait())
+    await asyncio.wait({opening, task}, return_when=asyncio.FIRST_COMPLETED)
+    opening.cancel()
+    if task.done():
+        task.result()
+
+
 async def skew(terms: Terms, rate: int, seconds: float, lead_s: float = 2.0) -> Report:
     """Jobs due at a steady rate, submitted at least `lead_s` ahead; each receipt is judged against the job's own
     schedule time.
@@ -114,7 +123,7 @@ async def skew(terms: Terms, rate: int, seconds: float, lead_s: float = 2.0) -> 
     queue, payload = fresh_queue("skew"), payload_of(terms.payload_bytes)
     worker = LeaseWorker(terms.address, queue, queue, terms.worker_credit)
     task = asyncio.create_task(worker.run())
-    await worker.opened.wait()
+    await attached(worker, task)
     submitter = Submitter(terms.address, terms.in_flight)
     jobs = int(rate * seconds)
     start_ms = now_us() // 1000 + int(lead_s * 1000) + jobs // 50

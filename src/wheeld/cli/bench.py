@@ -1,11 +1,13 @@
-"""`wheeld bench ...`: what a running daemon does, measured from outside. Exits with 1 when a job is lost, early or
-doubled, or an SLO is missed.
+"""`wheeld bench ...`: what a running daemon does, measured from outside.
+
+Exits with 1 when a job is lost, early or doubled, or a service level is missed.
 """
 
 from __future__ import annotations
 
 import gc
 from collections.abc import Coroutine
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,21 +18,32 @@ from wheeld.bench.judge import Report
 from wheeld.bench.render import table, write_json
 from wheeld.bench.slo import Level, check_levels, parse_level
 from wheeld.cli.connection import Address
+from wheeld.client.channel import default_address
 from wheeld.daemon.options import parse_span_ms
 from wheeld.model.errors import StartFailure
 
 app = App(name="bench", help="Measure a running daemon, from intended times, and count lost, early and doubled jobs.")
 
-Payload = Annotated[int, Parameter(help="Bytes of payload of each job.")]
-Batch = Annotated[int, Parameter(help="Jobs in one message.")]
-InFlight = Annotated[int, Parameter(help="Messages on their way at a time.")]
-Json = Annotated[Path | None, Parameter(name="--json", help="Write the report with its series to this file.")]
 Slo = Annotated[list[str] | None, Parameter(help="A service level such as p99=2ms; repeat for more.", negative=())]
-DEFAULT_ADDRESS = "127.0.0.1:7733"
 
 
-def _terms(address: str | None, payload: int, batch: int, in_flight: int) -> workloads.Terms:
-    return workloads.Terms(address or DEFAULT_ADDRESS, payload, batch, in_flight)
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Load:
+    """What every workload is told."""
+
+    address: Address = None
+    payload: Annotated[int, Parameter(help="Bytes of payload of each job.")] = 128
+    batch: Annotated[int, Parameter(help="Jobs in one message.")] = 1000
+    in_flight: Annotated[int, Parameter(help="Messages on their way at a time.")] = 4
+    json: Annotated[Path | None, Parameter(help="Write the report with its series to this file.")] = None
+
+    def terms(self) -> workloads.Terms:
+        """As the workloads want it."""
+        return workloads.Terms(self.address or default_address(), self.payload, self.batch, self.in_flight)
+
+
+USUAL = Load()
 
 
 def _levels(texts: list[str] | None) -> list[Level]:
@@ -44,7 +57,7 @@ def _seconds(text: str) -> float:
     return parse_span_ms(text) / 1000
 
 
-def _finish(work: Coroutine[Any, Any, Report], json: Path | None, levels: list[Level] | None = None) -> int:
+def _finish(work: Coroutine[Any, Any, Report], load: Load, levels: list[Level] | None = None) -> int:
     """Run, print, write; the exit code."""
     import grpc.aio
     import uvloop
@@ -61,114 +74,52 @@ def _finish(work: Coroutine[Any, Any, Report], json: Path | None, levels: list[L
         ) from None
     check_levels(report, levels or [])
     print(table([report]))
-    if json is not None:
-        write_json([report], json)
+    if load.json is not None:
+        write_json([report], load.json)
     return 1 if report.failures else 0
 
 
 @app.command
-def submit(
-    *,
-    jobs: int = 1_000_000,
-    spread: str = "0s",
-    address: Address = None,
-    payload: Payload = 128,
-    batch: Batch = 1000,
-    in_flight: InFlight = 4,
-    json: Json = None,
-) -> int:
+def submit(*, jobs: int = 1_000_000, spread: str = "0s", load: Load = USUAL) -> int:
     """Submit far jobs as fast as they are taken: due in an hour, or spread over SPREAD after that."""
-    spread_ms = parse_span_ms(spread)
-    return _finish(workloads.submit(_terms(address, payload, batch, in_flight), jobs, spread_ms), json)
+    return _finish(workloads.submit(load.terms(), jobs, parse_span_ms(spread)), load)
 
 
 @app.command
-def lifecycle(
-    *,
-    jobs: int = 300_000,
-    address: Address = None,
-    payload: Payload = 128,
-    batch: Batch = 1000,
-    in_flight: InFlight = 4,
-    json: Json = None,
-) -> int:
+def lifecycle(*, jobs: int = 300_000, load: Load = USUAL) -> int:
     """One worker leases and acks jobs that wait already."""
-    return _finish(workloads.lifecycle(_terms(address, payload, batch, in_flight), jobs), json)
+    return _finish(workloads.lifecycle(load.terms(), jobs), load)
 
 
 @app.command
-def skew(
-    *,
-    rate: int = 5000,
-    duration: str = "10s",
-    slo: Slo = None,
-    address: Address = None,
-    payload: Payload = 128,
-    batch: Batch = 1000,
-    in_flight: InFlight = 4,
-    json: Json = None,
-) -> int:
+def skew(*, rate: int = 5000, duration: str = "10s", slo: Slo = None, load: Load = USUAL) -> int:
     """Jobs due at a steady rate: from schedule time to receipt at the worker."""
     levels = _levels(slo)
-    return _finish(workloads.skew(_terms(address, payload, batch, in_flight), rate, _seconds(duration)), json, levels)
+    return _finish(workloads.skew(load.terms(), rate, _seconds(duration)), load, levels)
 
 
 @app.command
 def mixed(
-    *,
-    rate: int = 5000,
-    duration: str = "10s",
-    submit_rate: int = 50_000,
-    slo: Slo = None,
-    address: Address = None,
-    payload: Payload = 128,
-    batch: Batch = 1000,
-    in_flight: InFlight = 4,
-    json: Json = None,
+    *, rate: int = 5000, duration: str = "10s", submit_rate: int = 50_000, slo: Slo = None, load: Load = USUAL
 ) -> int:
     """The skew workload while another process submits far jobs."""
     levels = _levels(slo)
-    terms = _terms(address, payload, batch, in_flight)
-    return _finish(outside.mixed(terms, rate, _seconds(duration), submit_rate), json, levels)
+    return _finish(outside.mixed(load.terms(), rate, _seconds(duration), submit_rate), load, levels)
 
 
 @app.command
-def burst(
-    *,
-    jobs: int = 200_000,
-    address: Address = None,
-    payload: Payload = 128,
-    batch: Batch = 1000,
-    in_flight: InFlight = 4,
-    json: Json = None,
-) -> int:
+def burst(*, jobs: int = 200_000, load: Load = USUAL) -> int:
     """Jobs due in one millisecond: when the last one arrives."""
-    return _finish(workloads.burst(_terms(address, payload, batch, in_flight), jobs), json)
+    return _finish(workloads.burst(load.terms(), jobs), load)
 
 
 @app.command
-def footprint(
-    *,
-    jobs: int = 1_000_000,
-    address: Address = None,
-    payload: Payload = 128,
-    batch: Batch = 1000,
-    in_flight: InFlight = 4,
-    json: Json = None,
-) -> int:
+def footprint(*, jobs: int = 1_000_000, load: Load = USUAL) -> int:
     """Jobs due next month: what the daemon then holds in memory. They stay in the store."""
-    return _finish(outside.footprint(_terms(address, payload, batch, in_flight), jobs), json)
+    return _finish(outside.footprint(load.terms(), jobs), load)
 
 
 @app.command
-def restart(
-    *,
-    duration: str = "30s",
-    address: Address = None,
-    payload: Payload = 128,
-    batch: Batch = 1000,
-    in_flight: InFlight = 4,
-    json: Json = None,
-) -> int:
+def restart(*, duration: str = "30s", load: Load = USUAL) -> int:
     """A job every 10 ms while you kill and start the daemon: the longest silence, and that nothing is missing."""
-    return _finish(outside.restart(_terms(address, payload, batch, in_flight), _seconds(duration)), json)
+    return _finish(outside.restart(load.terms(), _seconds(duration)), load)
