@@ -152,18 +152,20 @@ class Daemon:
 
     def keeper_pid(self) -> int:
         """The storekeeper: the serving process's child, whichever thread made it."""
-        for task in Path(f"/proc/{self.pid}/task").iterdir():
-            for child in (task / "children").read_text().split():
-                if "wheeld.store.keeper" in Path(f"/proc/{child}/cmdline").read_text():
-                    return int(child)
-        raise AssertionError("the daemon has no storekeeper")
+        pid = self.find_keeper()
+        assert pid, "the daemon has no storekeeper"
+        return pid
 
-    def has_keeper(self) -> bool:
-        """Whether a storekeeper runs."""
+    def find_keeper(self) -> int:
+        """As `keeper_pid`; 0 while none runs. One look: a keeper may end between two."""
         try:
-            return self.keeper_pid() > 0
-        except (AssertionError, FileNotFoundError, ProcessLookupError):
-            return False
+            for task in Path(f"/proc/{self.pid}/task").iterdir():
+                for child in (task / "children").read_text().split():
+                    if "wheeld.store.keeper" in Path(f"/proc/{child}/cmdline").read_text():
+                        return int(child)
+        except (FileNotFoundError, ProcessLookupError):
+            return 0
+        return 0
 
     def kill(self) -> None:
         """kill -9, and wait for the end of the serving process."""
@@ -183,7 +185,7 @@ class Daemon:
     def close(self) -> None:
         """End whatever of it still runs."""
         if self.process is not None and self.is_running():
-            keeper = self.keeper_pid() if self.has_keeper() else 0
+            keeper = self.find_keeper()
             self.process.send_signal(signal.SIGCONT)
             self.kill()
             if keeper:

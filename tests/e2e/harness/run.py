@@ -84,9 +84,7 @@ class Run:
         elif victim == "keeper":
             pid = self.daemon.keeper_pid()
             subprocess.run(["/bin/kill", "-9", str(pid)], check=True)
-            wait_until(
-                lambda: self.daemon.has_keeper() and self.daemon.keeper_pid() != pid, "a new storekeeper runs", 15
-            )
+            wait_until(lambda: self.daemon.find_keeper() not in (0, pid), "a new storekeeper runs", 15)
         else:
             worker = self.workers.pop(self.rng.randrange(len(self.workers)))
             worker.kill()
