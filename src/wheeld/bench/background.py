@@ -1,7 +1,8 @@
-"""A client in a process of its own that submits far jobs at a steady rate: the other load of the `mixed` workload.
+"""A client in a process of its own that submits far jobs: the other load of `mixed` and `stalls`.
 
 `python -m wheeld.bench.background ADDRESS JOBS_PER_S SECONDS PAYLOAD_BYTES` prints how many jobs were accepted. Each
-batch has its time to leave; one that could not leave in time is not made up for faster than four are in flight.
+batch has its time to leave; one that could not leave in time is not made up for faster than four are in flight. With
+0 jobs a second, batches of a thousand leave as fast as they are answered.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
+from itertools import count
 
 import uvloop
 
@@ -18,13 +20,15 @@ from wheeld.bench.workloads import fresh_queue
 from wheeld.wire.pb.v1 import job_service_pb2
 
 BATCH = 500
+BATCH_AT_FULL_SPEED = 1000
 IN_FLIGHT = 4
 DELAY_MS = 7_200_000
 
 
 async def submit_steadily(address: str, jobs_per_s: int, seconds: float, payload_bytes: int) -> int:
     """Submit; the number of accepted jobs."""
-    message = batch_after(fresh_queue("background"), payload_of(payload_bytes), BATCH, DELAY_MS)
+    batch = BATCH if jobs_per_s else BATCH_AT_FULL_SPEED
+    message = batch_after(fresh_queue("background"), payload_of(payload_bytes), batch, DELAY_MS)
     channel = connect(address)
     call: RawCall = channel.unary_unary("/wheeld.v1.JobService/BatchCreateJobs")
     room = asyncio.Semaphore(IN_FLIGHT)
@@ -36,12 +40,15 @@ async def submit_steadily(address: str, jobs_per_s: int, seconds: float, payload
         finally:
             room.release()
 
-    began, sends = time.monotonic(), []
-    for position in range(int(jobs_per_s * seconds / BATCH)):
-        await asyncio.sleep(max(began + position * BATCH / jobs_per_s - time.monotonic(), 0))
-        await room.acquire()
-        sends.append(asyncio.create_task(send()))
-    await asyncio.gather(*sends)
+    began = time.monotonic()
+    async with asyncio.TaskGroup() as sends:
+        for position in count():
+            leaves = began + position * batch / jobs_per_s if jobs_per_s else time.monotonic()
+            if leaves >= began + seconds:
+                break
+            await asyncio.sleep(max(leaves - time.monotonic(), 0))
+            await room.acquire()
+            sends.create_task(send())
     await channel.close()
     results = [
         result for answer in answers for result in job_service_pb2.BatchCreateJobsResponse.FromString(answer).results

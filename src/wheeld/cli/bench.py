@@ -14,6 +14,7 @@ from typing import Annotated, Any
 from cyclopts import App, Parameter
 
 from wheeld.bench import outside, workloads
+from wheeld.bench import stalls as stalls_workload
 from wheeld.bench.judge import Report
 from wheeld.bench.render import table, write_json
 from wheeld.bench.slo import Level, check_levels, parse_level
@@ -105,6 +106,21 @@ def mixed(
     """The skew workload while another process submits far jobs."""
     levels = _levels(slo)
     return _finish(outside.mixed(load.terms(), rate, _seconds(duration), submit_rate), load, levels)
+
+
+@app.command
+def stalls(
+    *, rate: int = 5000, duration: str = "10s", http: str = "127.0.0.1:7734", slo: Slo = None, load: Load = USUAL
+) -> int:
+    """How long the daemon's event loop makes a deadline wait under full load: --slo loop_own_p99=500us.
+
+    Parameters
+    ----------
+    http
+        Address of the daemon's HTTP side, whose metrics are read.
+    """
+    levels = _levels(slo)
+    return _finish(stalls_workload.stalls(load.terms(), http, rate, _seconds(duration)), load, levels)
 
 
 @app.command

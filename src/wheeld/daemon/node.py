@@ -122,7 +122,10 @@ class Node(Service):
     def _web(self) -> WebServer | None:
         if self.config.http_listen == "off":
             return None
-        sources = Sources(self.driver, self.clock, self.gate, self.counts, __version__, self.config.node, self.start_ms)
+        sources = Sources(
+            self.driver, self.clock, self.gate, self.counts, __version__, self.config.node, self.start_ms,
+            probe=lambda: self.driver.probe,
+        )  # fmt: skip
         return WebServer(sources, lambda: self.state.value == "started", *split_address(self.config.http_listen))
 
     async def _recover(self, store: StoreClient) -> None:

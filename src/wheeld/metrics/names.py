@@ -32,6 +32,12 @@ SKEW_BUCKETS_SECONDS: Final = (
 )  # fmt: skip
 """Bounds of the skew histograms as Prometheus sees them; the daemon keeps 16 buckets per power of two."""
 
+LOOP_LAG_BUCKETS_SECONDS: Final = (
+    0.00005, 0.0001, 0.00015, 0.0002, 0.0003, 0.0004, 0.0005, 0.00065, 0.0008, 0.001, 0.0013, 0.0016, 0.002, 0.0025,
+    0.003, 0.004, 0.005, 0.0065, 0.008, 0.01, 0.013, 0.016, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5, 1.0,
+)  # fmt: skip
+"""Bounds of the histograms of the event loop's lag: close enough for percentiles."""
+
 FIRE_SKEW: Final = Metric(
     "wheeld_fire_skew_seconds",
     HISTOGRAM,
@@ -68,11 +74,20 @@ GRPC_HANDLED: Final = Metric(
 GRPC_IN_FLIGHT: Final = Metric("wheeld_grpc_server_in_flight", GAUGE, "Calls and streams that are open.")
 BUILD_INFO: Final = Metric("wheeld_build_info", GAUGE, "Always 1; the labels say what runs.", ("version", "node"))
 START_TIME: Final = Metric("wheeld_start_time_seconds", GAUGE, "Unix time at which the daemon began to serve.")
+LOOP_LAG: Final = Metric(
+    "wheeld_loop_lag_seconds", HISTOGRAM, "How late the event loop runs a deadline; one sample every 10 ms."
+)
+LOOP_LAG_OWN: Final = Metric(
+    "wheeld_loop_lag_own_seconds",
+    HISTOGRAM,
+    "The same, less what the daemon's threads waited for a CPU since the sample before: the process's own doing.",
+)
 DRAINING: Final = Metric("wheeld_draining", GAUGE, "1 once the daemon has begun to shut down.")
 
-LABELLED: Final = (
+FILLED: Final = (
     FIRE_SKEW, RECEIPT_SKEW, QUEUE_DEPTH, QUEUE_OLDEST_AGE, QUEUE_PAUSED, QUEUE_BACKLOG, QUEUE_WORKERS, WORKER_CREDIT,
     GRPC_HANDLED, GRPC_IN_FLIGHT, BUILD_INFO, START_TIME, DRAINING,
+    LOOP_LAG, LOOP_LAG_OWN,
 )  # fmt: skip
 
 
@@ -155,7 +170,7 @@ PLAIN: Final = (
     _fact("backlog_pages", "backlog_pages", "Pages of due jobs fetched back from disk."),
 )
 
-ALL: Final = LABELLED + PLAIN
+ALL: Final = FILLED + PLAIN
 
 if len({metric.name for metric in ALL}) != len(ALL):
     raise RuntimeError("a metric is named twice")
@@ -177,8 +192,10 @@ def render_markdown() -> str:
     for metric in sorted(ALL):
         labels = ", ".join(f"`{label}`" for label in metric.labels)
         lines.append(f"| `{metric.name}` | {metric.kind} | {labels} | {metric.help} |")
-    bounds = ", ".join(f"{bound:g}" for bound in SKEW_BUCKETS_SECONDS)
-    lines += ["", f"Bounds of the skew histograms, in seconds: {bounds}.", ""]
+    for what, found in (("skew", SKEW_BUCKETS_SECONDS), ("loop lag", LOOP_LAG_BUCKETS_SECONDS)):
+        bounds = ", ".join(f"{bound:g}" for bound in found)
+        lines += ["", f"Bounds of the {what} histograms, in seconds: {bounds}."]
+    lines.append("")
     return "\n".join(lines)
 
 

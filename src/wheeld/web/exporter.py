@@ -6,8 +6,9 @@ for Prometheus; a scrape reads what the core counts anyway.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import accumulate
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
@@ -16,6 +17,7 @@ from prometheus_client.metrics_core import Metric as Family
 from wheeld.admission.gate import Gate
 from wheeld.core.api import HISTOGRAM_BUCKETS, QueueView, histogram_upper_us
 from wheeld.driver.api import Driver
+from wheeld.driver.probe import LoopProbe
 from wheeld.metrics import names
 from wheeld.metrics.calls import CallCounts
 from wheeld.metrics.histogram import counts_of, cumulative
@@ -23,6 +25,7 @@ from wheeld.runtime.clock import Clock
 
 BOUNDS_US = [histogram_upper_us(index) for index in range(HISTOGRAM_BUCKETS)]
 _COARSE_US = [bound * 1_000_000 for bound in names.SKEW_BUCKETS_SECONDS]
+_LAG_LE = [*(repr(bound) for bound in names.LOOP_LAG_BUCKETS_SECONDS), "+Inf"]
 _LE = [*(repr(bound) for bound in names.SKEW_BUCKETS_SECONDS), "+Inf"]
 
 
@@ -37,6 +40,7 @@ class Sources:
     version: str
     node: str
     start_ms: int
+    probe: Callable[[], LoopProbe | None] = lambda: None
 
 
 class Exporter:
@@ -59,6 +63,7 @@ class Exporter:
         """All samples, from one moment."""
         yield from self._plain()
         yield from self._queues()
+        yield from self._loop()
         yield from self._process()
 
     def _plain(self) -> Iterator[Family]:
@@ -96,6 +101,14 @@ class Exporter:
                 found, total_us = cumulative(counts_of(getattr(view, field)), BOUNDS_US, _COARSE_US)
                 histogram.add_metric([_label(view)], list(zip(_LE, found, strict=True)), total_us / 1_000_000)
             yield histogram
+
+    def _loop(self) -> Iterator[Family]:
+        probe = self._sources.probe()
+        if probe is None:
+            return
+        for metric, found in ((names.LOOP_LAG, probe.lag), (names.LOOP_LAG_OWN, probe.own)):
+            buckets = list(zip(_LAG_LE, accumulate(found.counts), strict=True))
+            yield HistogramMetricFamily(metric.name, metric.help, buckets=buckets, sum_value=found.total_us / 1e6)
 
     def _process(self) -> Iterator[Family]:
         sources = self._sources

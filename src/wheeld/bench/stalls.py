@@ -1,0 +1,110 @@
+"""The rule of half a millisecond under full load: how long the daemon's event loop makes a deadline wait.
+
+Three loads at once: far jobs submitted at full speed by a process of its own, jobs leased and acked as fast as one
+worker takes them, and jobs due at a steady rate. The daemon samples its loop every 10 ms and publishes two histograms;
+this reads them before and after. `loop_*` is what a deadline waited. `loop_own_*` leaves out what the daemon's threads
+waited for a CPU meanwhile: on a machine with fewer cores than busy processes only the latter says what the daemon
+itself held up, be it by the GIL or by a long call in the loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import sys
+import time
+import urllib.error
+import urllib.request
+
+from wheeld.bench.judge import Report
+from wheeld.bench.workloads import Terms, lifecycle, skew
+from wheeld.model.errors import StartFailure
+
+FAMILIES = {"loop": "wheeld_loop_lag_seconds", "loop_own": "wheeld_loop_lag_own_seconds"}
+QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p99.9": 0.999, "max": 1.0}
+RULE_S = 0.0005
+LIFECYCLE_JOBS = 200_000
+_BUCKET = re.compile(r'(\w+)_bucket\{le="([^"]+)"\} (\S+)')
+
+Histogram = list[tuple[float, float]]
+"""(bound in seconds, samples at or below it), ascending."""
+
+
+def histograms(text: str) -> dict[str, Histogram]:
+    """The loop's histograms in a page of metrics, by their name here."""
+    found: dict[str, Histogram] = {name: [] for name in FAMILIES}
+    for line in text.splitlines():
+        matched = _BUCKET.match(line)
+        for name, family in FAMILIES.items():
+            if matched is not None and matched[1] == family:
+                found[name].append((float(matched[2]), float(matched[3])))
+    return found
+
+
+def between(before: Histogram, after: Histogram) -> Histogram:
+    """What was counted from one look to the next."""
+    return [(bound, later - earlier) for (_, earlier), (bound, later) in zip(before, after, strict=True)]
+
+
+def bound_of(found: Histogram, quantile: float) -> float:
+    """The bound at or below which this share of the samples lies, in seconds; NaN without samples."""
+    total = found[-1][1] if found else 0
+    if not total:
+        return float("nan")
+    return next(bound for bound, count in found if count >= total * quantile)
+
+
+def figures_of(name: str, found: Histogram) -> dict[str, float | int | str]:
+    """Percentiles in ms (upper bounds of their buckets), and the share of samples past the rule."""
+    figures: dict[str, float | int | str] = {
+        f"{name}_{label}_ms": round(bound_of(found, quantile) * 1000, 3) for label, quantile in QUANTILES.items()
+    }
+    total = found[-1][1] if found else 0
+    within = next((count for bound, count in found if bound >= RULE_S), 0)
+    figures[f"{name}_over_half_ms_percent"] = round(100 * (total - within) / max(total, 1), 2)
+    return figures
+
+
+def scrape(http: str) -> dict[str, Histogram]:
+    """The histograms of the daemon whose HTTP side listens there."""
+    try:
+        with urllib.request.urlopen(f"http://{http}/metrics", timeout=10) as answer:
+            return histograms(answer.read().decode())
+    except (urllib.error.URLError, OSError) as error:
+        raise StartFailure(
+            f"the metrics of the daemon at {http} cannot be read: {error}",
+            "Name its --http-listen address with --http.",
+        ) from None
+
+
+async def stalls(terms: Terms, http: str, rate: int, seconds: float) -> Report:
+    """See the module."""
+    before = await asyncio.to_thread(scrape, http)
+    arguments = [terms.address, "0", str(seconds + 3), str(terms.payload_bytes)]
+    flood = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "wheeld.bench.background", *arguments, stdout=asyncio.subprocess.PIPE
+    )
+    ends = time.monotonic() + seconds + 2
+    lived, fired = await asyncio.gather(_live(terms, ends), skew(terms, rate, seconds))
+    out, _ = await flood.communicate()
+    after = await asyncio.to_thread(scrape, http)
+    report = Report("stalls", terms=terms.stated(rate=rate, seconds=seconds, sample="every 10 ms, in the daemon"))
+    for name, found in after.items():
+        report.figures |= figures_of(name, between(before[name], found))
+    report.figures["samples"] = int(after["loop"][-1][1] - before["loop"][-1][1])
+    report.figures["flood_jobs_per_s"] = round(int(out) / (seconds + 3))
+    for each in lived:
+        report.failures += each.failures
+    report.figures["lifecycle_jobs_per_s"] = max(each.figures["jobs_per_s"] for each in lived)
+    report.figures |= {f"skew_{name}": fired.figures[name] for name in ("p50_ms", "p99_ms", "max_ms")}
+    report.figures |= {name: fired.figures[name] for name in ("lost", "early", "duplicated")}
+    report.failures += fired.failures
+    return report
+
+
+async def _live(terms: Terms, ends: float) -> list[Report]:
+    """Jobs leased and acked, round after round, until the end."""
+    reports = [await lifecycle(terms, LIFECYCLE_JOBS)]
+    while time.monotonic() < ends:
+        reports.append(await lifecycle(terms, LIFECYCLE_JOBS))
+    return reports
