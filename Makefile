@@ -155,7 +155,7 @@ asan: setup ## Native modules rebuilt with sanitizers in build/asan; unit, contr
 
 # --- measure ---------------------------------------------------------------------------------------------------------
 
-.PHONY: bench bench-compare bench-report bench-scale bench-overload soak bench-setup
+.PHONY: bench bench-micro bench-compare bench-report bench-scale bench-overload soak bench-setup
 $(VENV)/.bench: $(VENV)/.stamp
 	@WHEELD_EXT=none $(PIP) install --no-build-isolation --editable '.[dev,bench]'
 	@touch $@
@@ -164,6 +164,14 @@ bench-setup: setup $(VENV)/.bench
 
 bench: bench-setup ## The system benchmarks, each on a daemon of its own; BENCH_ARGS="--only skew,burst" narrows
 	@$(PY) -m bench.run $(BENCH_ARGS)
+
+MICRO_SIZES  ?= 1,10
+MICRO_FOLDER ?= /tmp
+
+bench-micro: bench-setup ## Wheel and rivals by size, journal by group, codec, core, fold; MICRO_SIZES=1,10,50 MICRO_FOLDER=on-the-disk
+	@$(PY) -m bench.micro.curve --sizes $(MICRO_SIZES)
+	@$(PY) -m bench.micro.journal --folder $(MICRO_FOLDER)
+	@$(PYTEST) bench/micro/test_codec.py bench/micro/test_core.py bench/micro/test_fold.py -s --benchmark-columns=min,median,rounds
 
 bench-compare: bench-setup ## The same workloads on Redis, PostgreSQL, beanstalkd and Celery; BENCH_ARGS="--rounds 3 --scale 0.2"
 	@$(PY) -m bench.compare $(BENCH_ARGS)

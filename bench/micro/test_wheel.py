@@ -1,101 +1,28 @@
-"""Arm, cancel and expire of the wheel beside heapq, sortedcontainers and the reference; one op table over all rivals.
+"""Arm, cancel and expire of the wheel beside its rivals as pytest-benchmark sees them, to compare two commits with.
 
     pytest bench/micro/test_wheel.py -m "not large"     (-m large: 10 and 50 million)
 
-Owns the rivals' adapters and the workload: due times uniform over an hour, keys in scattered order, batches of 10,000.
-Each round works on a wheel with `timers` resident. Figures per operation stand in `extra_info["ns_per_op"]`.
+The figures to quote, memory and the curve over size come from `python -m bench.micro.curve`. Owns the workload: due
+times uniform over an hour, keys in scattered order, batches of 10,000. Each round works on a wheel with `timers`
+resident. Figures per operation stand in `extra_info["ns_per_op"]`.
 """
 
 from __future__ import annotations
 
-import heapq
 import random
 from array import array
-from collections.abc import Callable
-from itertools import islice
-from typing import Any, Protocol
+from typing import Any
 
 import pytest
 
+from bench.micro.rivals import RIVALS, Rival
 from wheeld.wheel.native import NativeWheel
-from wheeld.wheel.reference import ReferenceWheel
 
 HORIZON_MS = 3_600_000
 BATCH = 10_000
 ROUNDS = 20
 
 
-class Rival(Protocol):
-    """The operations measured."""
-
-    def arm_many(self, keys: array[int], dues_ms: array[int]) -> Any: ...
-    def cancel_many(self, keys: array[int]) -> Any: ...
-    def advance(self, now_ms: int, limit: int) -> Any: ...
-
-
-class HeapTimers:
-    """heapq with lazy cancel, as asyncio does it."""
-
-    def __init__(self) -> None:
-        self.heap: list[tuple[int, int, int]] = []
-        self.order: dict[int, int] = {}
-        self.armed_so_far = 0
-
-    def arm_many(self, keys: array[int], dues_ms: array[int]) -> None:
-        for key, due_ms in zip(keys, dues_ms, strict=True):
-            self.armed_so_far += 1
-            self.order[key] = self.armed_so_far
-            heapq.heappush(self.heap, (due_ms, self.armed_so_far, key))
-
-    def cancel_many(self, keys: array[int]) -> None:
-        for key in keys:
-            self.order.pop(key, None)
-
-    def advance(self, now_ms: int, limit: int) -> list[int]:
-        expired: list[int] = []
-        while self.heap and self.heap[0][0] <= now_ms and len(expired) < limit:
-            _, order, key = heapq.heappop(self.heap)
-            if self.order.get(key) == order:
-                del self.order[key]
-                expired.append(key)
-        return expired
-
-
-class SortedTimers:
-    """sortedcontainers.SortedList with a dict from key to entry."""
-
-    def __init__(self) -> None:
-        containers = pytest.importorskip("sortedcontainers")
-        self.timers = containers.SortedList()
-        self.entries: dict[int, tuple[int, int, int]] = {}
-        self.armed_so_far = 0
-
-    def arm_many(self, keys: array[int], dues_ms: array[int]) -> None:
-        for key, due_ms in zip(keys, dues_ms, strict=True):
-            self.armed_so_far += 1
-            self.entries[key] = (due_ms, self.armed_so_far, key)
-            self.timers.add(self.entries[key])
-
-    def cancel_many(self, keys: array[int]) -> None:
-        for key in keys:
-            entry = self.entries.pop(key, None)
-            if entry is not None:
-                self.timers.remove(entry)
-
-    def advance(self, now_ms: int, limit: int) -> list[int]:
-        due = list(islice(self.timers.irange(maximum=(now_ms, 2**63, 0)), limit))
-        del self.timers[: len(due)]
-        for _, _, key in due:
-            del self.entries[key]
-        return [key for _, _, key in due]
-
-
-RIVALS: dict[str, Callable[[int], Rival]] = {
-    "native": lambda keys: NativeWheel(0, keys),
-    "heapq": lambda keys: HeapTimers(),
-    "sortedcontainers": lambda keys: SortedTimers(),
-    "reference": lambda keys: ReferenceWheel(0, keys),
-}
 MILLION = 1_000_000
 CASES = [pytest.param(name, MILLION, id=f"{name}-1M") for name in RIVALS if name != "reference"]
 CASES += [pytest.param("reference", BATCH * ROUNDS * 2, id="reference-400k")]
@@ -109,8 +36,10 @@ def resident(name: str, timers: int) -> tuple[Rival, array[int], array[int]]:
     stride = 7_368_787
     keys = array("I", (index * stride % timers for index in range(timers)))
     dues_ms = array("Q", (rng.randrange(1, HORIZON_MS) for _ in range(timers)))
+    if name.startswith("Sorted"):
+        pytest.importorskip("sortedcontainers")
     rival = RIVALS[name](timers)
-    rival.arm_many(keys, dues_ms)
+    rival.fill(keys, dues_ms)
     return rival, keys, dues_ms
 
 
@@ -157,5 +86,6 @@ def test_expire(benchmark: Any, name: str, timers: int) -> None:
     """Expires batch after batch from the front: cascades are paid for on the way."""
     rival, _, _ = resident(name, timers)
     expired = benchmark.pedantic(rival.advance, args=(HORIZON_MS, BATCH), rounds=ROUNDS)
-    assert len(expired) == BATCH
+    # A SortedDict gives the millisecond whole in which the limit is reached.
+    assert BATCH <= len(expired) < BATCH + 100
     report(benchmark, timers, rival)
