@@ -4,6 +4,7 @@
 enum {
     WH_QUEUE_TURN_JOBS = 256, /* jobs that one queue is granted before the next one has its turn */
     WH_SPILL_JOBS = 4096,     /* jobs that leave for the backlog in one tick */
+    WH_WHEEL_WORK = 16384,    /* timers that one tick moves from coarse slots to fine ones: about a quarter of a millisecond */
 };
 
 /* The job was not started within its time. */
@@ -15,21 +16,24 @@ static void expire_job(wh_core *core, uint64_t now_ms, uint32_t reference) {
     wh_job_remove(core, reference);
 }
 
-/* A wheel whose time is past `now` has nothing to give: its late timers wait for its own time. */
-static size_t advance(wh_core *core, wh_wheel *wheel, uint64_t now) {
-    return now < wh_wheel_now(wheel) ? 0 : wh_wheel_advance(wheel, now, core->expired, WH_EXPIRIES_PER_TICK_MAX);
-}
-
-static size_t expire_leases(wh_core *core, uint64_t now_ms, uint64_t boot_ms) {
-    size_t count = advance(core, core->lease_wheel, boot_ms);
-    for (size_t at = 0; at < count; at++)
-        wh_expire_lease(core, now_ms, core->expired[at]);
+/* Expired keys, and whether the tick must be called again for more: the output was full, or the wheel's bound on one call ended it. A wheel
+ * whose time is past `now` has nothing to give: its late timers wait for its own time. */
+static size_t advance(wh_core *core, wh_wheel *wheel, uint64_t now, bool *more) {
+    size_t work = WH_WHEEL_WORK;
+    size_t count = now < wh_wheel_now(wheel) ? 0 : wh_wheel_advance_some(wheel, now, core->expired, WH_EXPIRIES_PER_TICK_MAX, &work);
+    *more |= count == WH_EXPIRIES_PER_TICK_MAX || work == 0;
     return count;
 }
 
-static size_t pull_due(wh_core *core, uint64_t now_ms, uint64_t lead_ms) {
+static void expire_leases(wh_core *core, uint64_t now_ms, uint64_t boot_ms, bool *more) {
+    size_t count = advance(core, core->lease_wheel, boot_ms, more);
+    for (size_t at = 0; at < count; at++)
+        wh_expire_lease(core, now_ms, core->expired[at]);
+}
+
+static void pull_due(wh_core *core, uint64_t now_ms, uint64_t lead_ms, bool *more) {
     enum { AHEAD = 8 };
-    size_t count = advance(core, core->wheel, now_ms + lead_ms);
+    size_t count = advance(core, core->wheel, now_ms + lead_ms, more);
     for (size_t at = 0; at < AHEAD && at < count; at++)
         __builtin_prefetch(wh_job_at(core, core->expired[at]), 1);
     for (size_t at = 0; at < count; at++) {
@@ -45,7 +49,6 @@ static size_t pull_due(wh_core *core, uint64_t now_ms, uint64_t lead_ms) {
         else
             wh_job_push_ready(core, reference);
     }
-    return count;
 }
 
 /* The next stream of the queue, in turn, that has credit. A turn lasts while the stream has credit, so that frames are large. */
@@ -218,12 +221,12 @@ static bool spill(wh_core *core, uint64_t now_ms) {
 int wh_core_tick(wh_core *core, uint64_t now_ms, uint64_t boot_ms, uint64_t lead_ms, bool grants_allowed) {
     if (core->broken)
         return WH_CORE_NO_MEMORY;
-    size_t lapsed = expire_leases(core, now_ms, boot_ms);
-    size_t due = pull_due(core, now_ms, lead_ms);
-    bool full = lapsed == WH_EXPIRIES_PER_TICK_MAX || due == WH_EXPIRIES_PER_TICK_MAX;
+    bool more = false;
+    expire_leases(core, now_ms, boot_ms, &more);
+    pull_due(core, now_ms, lead_ms, &more);
     bool granted_all = !grants_allowed || grant(core, now_ms, boot_ms);
     bool spilled_all = spill(core, now_ms);
     if (core->broken)
         return WH_CORE_NO_MEMORY;
-    return full || !granted_all || !spilled_all;
+    return more || !granted_all || !spilled_all;
 }

@@ -10,6 +10,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 enum { KEYS = 400, STEPS = 3000 };
@@ -262,6 +263,43 @@ static void exhaustion(void) {
     free(out);
 }
 
+/* A coarse slot with many timers is taken apart by bounded calls: none goes far beyond its bound, and what comes out in the end is what one call gives. */
+static void slices(void) {
+    enum { MANY = 50000, WORK = 500, CHUNK = 64, SPAN = 3000 };
+    static const uint64_t BLOCK = UINT64_C(3) << 22;
+    wh_wheel *whole = wh_wheel_new(0), *sliced = wh_wheel_new(0);
+    uint32_t *expected = malloc(2 * MANY * sizeof *expected), *out = malloc(2 * MANY * sizeof *out);
+    size_t written = 0, calls = 0, wanted, key = 0;
+    REQUIRE(whole != NULL && sliced != NULL && expected != NULL && out != NULL);
+    REQUIRE(wh_wheel_reserve(whole, 2 * MANY) == 0 && wh_wheel_reserve(sliced, 2 * MANY) == 0);
+    for (; key < MANY; key++) {
+        uint64_t due = BLOCK + below(SPAN);
+        REQUIRE(wh_wheel_arm(whole, (uint32_t)key, due) == 0 && wh_wheel_arm(sliced, (uint32_t)key, due) == 0);
+    }
+    while (!wh_wheel_advance_done(sliced, BLOCK + SPAN)) {
+        size_t work = WORK;
+        size_t given = wh_wheel_advance_some(sliced, BLOCK + SPAN, out + written, 2 * MANY - written, &work);
+        REQUIRE(given <= WORK + CHUNK);
+        written += given;
+        calls++;
+        if (written == 0 && key < MANY + 100) { /* arms and cancels between two calls, with the slot half taken apart */
+            uint64_t due = BLOCK + below(SPAN);
+            uint32_t gone = (uint32_t)below(MANY);
+            REQUIRE(wh_wheel_now(sliced) == BLOCK && wh_wheel_next(sliced) <= due && wh_wheel_check(sliced) == 0);
+            REQUIRE(wh_wheel_arm(whole, (uint32_t)key, due) == 0 && wh_wheel_arm(sliced, (uint32_t)key, due) >= 0);
+            key++;
+            REQUIRE(wh_wheel_cancel(whole, gone) == wh_wheel_cancel(sliced, gone));
+        }
+    }
+    REQUIRE(key > MANY + 50 && calls > 2 * MANY / (WORK + CHUNK) && wh_wheel_check(sliced) == 0);
+    wanted = wh_wheel_advance(whole, BLOCK + SPAN, expected, 2 * MANY);
+    REQUIRE(written == wanted && memcmp(out, expected, wanted * sizeof *out) == 0);
+    wh_wheel_free(whole);
+    wh_wheel_free(sliced);
+    free(expected);
+    free(out);
+}
+
 int main(int count, char **arguments) {
     uint64_t rounds = count > 2 ? strtoull(arguments[2], NULL, 10) : 60;
     seed = count > 1 ? strtoull(arguments[1], NULL, 10) : (uint64_t)time(NULL);
@@ -271,6 +309,7 @@ int main(int count, char **arguments) {
         random_round();
     storm();
     churn();
+    slices();
     exhaustion();
     puts("test_wheel: ok");
     return 0;

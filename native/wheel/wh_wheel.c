@@ -132,39 +132,73 @@ static inline bool first_slot(const wh_wheel *wheel, uint32_t *slot, unsigned *l
     return false;
 }
 
-/* Moves the pending chain down to the slots its records now belong to. false: no memory, the rest stays pending. */
-static bool cascade(wh_wheel *wheel) {
+/* Fetches the end of the chain that a record will be appended to: first where it is, later what lies there. */
+static inline void prefetch_chain(const wh_wheel *wheel, const wh_record *record) {
+    __builtin_prefetch(&wheel->slots[wh_slot_of(record->due, wheel->now)], 1);
+}
+
+static inline void prefetch_tail(const wh_wheel *wheel, const wh_record *record) {
+    const wh_chunk *tail = wheel->slots[wh_slot_of(record->due, wheel->now)].tail;
+    if (tail != NULL)
+        __builtin_prefetch(tail, 1);
+}
+
+/* Moves the records of one pending chunk down. false: no memory. Dead ones are left out only where `sift`: that costs a look at each stamp. */
+static bool cascade_chunk(wh_wheel *wheel, wh_chunk *chunk, bool sift) {
+    for (; chunk->begin < chunk->end; chunk->begin++) {
+        const wh_record *record = &chunk->records[chunk->begin];
+        if (chunk->begin + WH_PREFETCH < chunk->end) {
+            prefetch_chain(wheel, record + WH_PREFETCH);
+            if (sift)
+                __builtin_prefetch(&wheel->stamps[record[WH_PREFETCH].key]);
+        }
+        if (chunk->begin + WH_PREFETCH / 2 < chunk->end)
+            prefetch_tail(wheel, record + WH_PREFETCH / 2);
+        if (sift && !wh_is_live(wheel, record))
+            wheel->records--;
+        else if (!place(wheel, *record))
+            return false;
+    }
+    return true;
+}
+
+/* Moves the pending chain down to the slots its records now belong to. false: no memory or no work left, the rest stays pending. */
+static bool cascade(wh_wheel *wheel, size_t *work) {
     wh_chain *chain = &wheel->pending;
     while (chain->head != NULL) {
         wh_chunk *chunk = chain->head;
-        bool all_live = wheel->records == wheel->live;
+        bool sift = wheel->records - wheel->live > wheel->records / 4;
+        size_t cost = (size_t)chunk->end - chunk->begin;
+        if (*work == 0)
+            return false;
+        *work -= cost < *work ? cost : *work;
         if (chunk->next != NULL)
             __builtin_prefetch(chunk->next);
-        if (!all_live)
+        if (sift)
             wh_prefetch_stamps(wheel, chunk);
-        for (; chunk->begin < chunk->end; chunk->begin++) {
-            const wh_record *record = &chunk->records[chunk->begin];
-            if (!all_live && chunk->begin + WH_PREFETCH < chunk->end)
-                __builtin_prefetch(&wheel->stamps[record[WH_PREFETCH].key]);
-            if (!all_live && !wh_is_live(wheel, record))
-                wheel->records--;
-            else if (!place(wheel, *record))
-                return false;
-        }
+        if (!cascade_chunk(wheel, chunk, sift))
+            return false;
         wh_chain_pop(&wheel->slab, chain);
     }
     return true;
 }
 
-/* Hands out the live records of a level 0 slot. false: the output is full and a live one is left. */
-static bool drain(wh_wheel *wheel, uint32_t slot, uint32_t *keys_out, size_t capacity, size_t *written) {
+/* What one advance may still do. */
+typedef struct {
+    uint32_t *keys_out;
+    size_t capacity, written, work;
+} wh_advance;
+
+/* Hands out the live records of a level 0 slot. false: the output is full and a live one is left, or no work is left. */
+static bool drain(wh_wheel *wheel, uint32_t slot, wh_advance *call) {
     wh_chain *chain = &wheel->slots[slot];
-    size_t at_out = *written;
+    size_t at_out = call->written;
     wh_sweep_forget(wheel, slot);
     while (chain->head != NULL) {
         wh_chunk *chunk = chain->head;
         unsigned at = chunk->begin, end = chunk->end;
-        size_t at_out_before = at_out;
+        if (call->work == 0)
+            return false;
         if (chunk->next != NULL)
             __builtin_prefetch(chunk->next);
         wh_prefetch_stamps(wheel, chunk);
@@ -174,15 +208,17 @@ static bool drain(wh_wheel *wheel, uint32_t slot, uint32_t *keys_out, size_t cap
                 __builtin_prefetch(&wheel->stamps[record[WH_PREFETCH].key], 1);
             if (!wh_is_live(wheel, record))
                 continue;
-            if (at_out == capacity)
+            if (at_out == call->capacity)
                 break;
             wheel->stamps[record->key]++;
-            keys_out[at_out++] = record->key;
+            call->keys_out[at_out++] = record->key;
         }
-        wheel->records -= at - chunk->begin;
-        wheel->live -= at_out - at_out_before;
+        size_t looked_at = at - chunk->begin;
+        wheel->records -= looked_at;
+        wheel->live -= at_out - call->written;
+        call->work -= looked_at < call->work ? looked_at : call->work;
+        call->written = at_out;
         chunk->begin = (uint16_t)at;
-        *written = at_out;
         if (at < end)
             return false;
         wh_chain_pop(&wheel->slab, chain);
@@ -218,55 +254,86 @@ static void shrink(wh_wheel *wheel) {
         wh_slab_shrink(&wheel->slab);
 }
 
-/*
- * Fetches the chunks and stamps of a whole word of level 0 slots. Sparse slots hold one record each, so that without this each
- * timer waits for two cache misses of its own.
- */
-static void prefetch_word(const wh_wheel *wheel, uint32_t word) {
+/* Fetches the first chunks of a word of level 0 slots: sparse slots hold a few records each, so that without this each waits for a miss. */
+static void prefetch_chunks(const wh_wheel *wheel, uint32_t word) {
     for (uint64_t bits = wheel->words[word]; bits != 0; bits &= bits - 1)
         __builtin_prefetch(wheel->slots[word * 64 + (uint32_t)__builtin_ctzll(bits)].head);
-    for (uint64_t bits = wheel->words[word]; bits != 0; bits &= bits - 1) {
-        const wh_chunk *chunk = wheel->slots[word * 64 + (uint32_t)__builtin_ctzll(bits)].head;
-        __builtin_prefetch(&wheel->stamps[chunk->records[chunk->begin].key], 1);
-    }
 }
 
-size_t wh_wheel_advance(wh_wheel *wheel, uint64_t now, uint32_t *keys_out, size_t capacity) {
-    size_t written = 0;
-    uint32_t slot, prefetched = WH_WORDS;
+/* Fetches the stamps that those chunks name. */
+static void prefetch_word_stamps(const wh_wheel *wheel, uint32_t word) {
+    for (uint64_t bits = wheel->words[word]; bits != 0; bits &= bits - 1)
+        wh_prefetch_stamps(wheel, wheel->slots[word * 64 + (uint32_t)__builtin_ctzll(bits)].head);
+}
+
+/* On entering a word of level 0: fetches for the words behind it as far as they are due by `now`. */
+static void look_ahead(const wh_wheel *wheel, uint32_t word, uint32_t before, uint64_t now) {
+    uint64_t block = wheel->now & ~(uint64_t)4095;
+    uint32_t due_words = now - block > 4095 ? 64 : (uint32_t)(now - block + 1) / 64;
+    if (before + 1 != word) {
+        if (word < due_words)
+            prefetch_chunks(wheel, word);
+        if (word + 1 < due_words)
+            prefetch_chunks(wheel, word + 1);
+        if (word < due_words)
+            prefetch_word_stamps(wheel, word);
+    }
+    if (word + 2 < due_words)
+        prefetch_chunks(wheel, word + 2);
+    if (word + 1 < due_words)
+        prefetch_word_stamps(wheel, word + 1);
+}
+
+/* Drains and cascades up to `now`. false: stopped before, with something left. */
+static bool run(wh_wheel *wheel, uint64_t now, wh_advance *call) {
+    uint32_t slot, word = WH_WORDS;
     unsigned level;
-    if (wheel->pending.head != NULL && !cascade(wheel))
-        return 0;
+    if (!cascade(wheel, &call->work))
+        return false;
     while (first_slot(wheel, &slot, &level)) {
         uint64_t start = wh_slot_start(slot, level, wheel->now);
         if (start > now && start != wheel->now)
             break;
+        wheel->now = start;
         if (level == 0) {
-            wheel->now = start;
-            if (slot >> 6 != prefetched && now >= (start | 63)) {
-                prefetched = slot >> 6;
-                prefetch_word(wheel, prefetched);
+            if (slot >> 6 != word) {
+                look_ahead(wheel, slot >> 6, word, now);
+                word = slot >> 6;
             }
-            if (!drain(wheel, slot, keys_out, capacity, &written))
-                return written;
+            if (!drain(wheel, slot, call))
+                return false;
             continue;
         }
-        wheel->now = start;
         wh_sweep_forget(wheel, slot);
         wheel->pending = wheel->slots[slot];
         wheel->pending_last = start | ((UINT64_C(1) << wh_level_shift[level]) - 1);
         wheel->slots[slot] = (wh_chain){NULL, NULL};
         wh_clear_slot(wheel, slot);
-        if (!cascade(wheel))
-            return written;
+        word = WH_WORDS;
+        if (!cascade(wheel, &call->work))
+            return false;
     }
+    return true;
+}
+
+size_t wh_wheel_advance_some(wh_wheel *wheel, uint64_t now, uint32_t *keys_out, size_t capacity, size_t *work) {
+    wh_advance call = {.keys_out = keys_out, .capacity = capacity, .work = *work};
+    bool done = run(wheel, now, &call);
+    *work = call.work;
+    if (!done)
+        return call.written;
     if (now > wheel->now)
         wheel->now = now;
     if (wheel->live == 0)
         shrink(wheel);
     else
         sweep_if_needed(wheel);
-    return written;
+    return call.written;
+}
+
+size_t wh_wheel_advance(wh_wheel *wheel, uint64_t now, uint32_t *keys_out, size_t capacity) {
+    size_t work = SIZE_MAX;
+    return wh_wheel_advance_some(wheel, now, keys_out, capacity, &work);
 }
 
 int wh_wheel_advance_done(const wh_wheel *wheel, uint64_t now) {

@@ -73,6 +73,13 @@ int wh_wheel_armed(const wh_wheel *wheel, uint32_t key);
  */
 size_t wh_wheel_advance(wh_wheel *wheel, uint64_t now, uint32_t *keys_out, size_t capacity);
 
+/*
+ * The same with a bound on the time it takes: *work is how many records it may look at or move, of which it takes off what it did.
+ * At 0 it stopped (a chunk late at most): timers may be due that it has not reached, nothing is out of order, and the next call
+ * goes on. What is armed, cancelled or asked in between is right: wh_wheel_next answers the wheel's time, wh_wheel_advance_done 0.
+ */
+size_t wh_wheel_advance_some(wh_wheel *wheel, uint64_t now, uint32_t *keys_out, size_t capacity, size_t *work);
+
 /* 1 when nothing due at `now` is left and the wheel's time is not before `now`; 0: call wh_wheel_advance again. */
 int wh_wheel_advance_done(const wh_wheel *wheel, uint64_t now);
 

@@ -62,8 +62,8 @@ struct wh_wheel {
     uint64_t summary[WH_LEVELS]; /* bit i: word i of the level is not zero */
     uint64_t words[WH_WORDS];    /* bit per slot: its chain is not empty */
     wh_slab slab;
-    /* Rest of a slot whose cascade ran out of memory. Not empty: nothing may expire, and arms due within `pending_last` queue up
-       behind it so that order holds. */
+    /* Rest of a slot whose cascade ran out of memory or work. Not empty: nothing may expire, and arms due within `pending_last`
+       queue up behind it so that order holds. */
     wh_chain pending;
     uint64_t pending_last;
     wh_chunk *sweep_previous; /* chunk of sweep_slot before the next one to sweep; NULL: its head is next */
