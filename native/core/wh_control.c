@@ -150,7 +150,7 @@ static int move_job(wh_core *core, uint64_t now_ms, uint64_t due_ms, wh_found *f
     job->flags = (uint8_t)((job->flags & ~WH_JOB_BACKLOG) | (to_backlog ? WH_JOB_BACKLOG : 0));
     if (!wh_row_of(core, job, NULL, job->attempt, wh_waiting_state(job->attempt, due_ms, now_ms), after))
         core->broken = true;
-    if (!resident && (to_backlog || wh_below_horizon(core, due_ms, id))) {
+    if (!resident && (to_backlog || wh_keeps(core, due_ms, id, job->spec))) {
         found->reference = wh_job_insert(core, id, due_ms, job->attempt, job->spec, wh_spec_size(job->spec), to_backlog);
         resident = found->reference != WH_NONE;
         core->broken |= !resident;

@@ -1,8 +1,6 @@
 /* Making, restoring and freeing a core; see the header. */
 #include "wh_core_internal.h"
 
-enum { WH_SHARDS_MAX = 65536 };
-
 static void init_tables(wh_core *core) {
     wh_pool_init(&core->jobs, sizeof(wh_job));
     wh_pool_init(&core->leases, sizeof(wh_lease));

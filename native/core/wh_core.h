@@ -11,6 +11,8 @@
 #ifndef WH_CORE_H
 #define WH_CORE_H
 
+#include "wh_model.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -19,7 +21,6 @@
 #define WH_CORE_MALFORMED (-2)
 #define WH_CORE_MISUSED (-3) /* a stream number that another session uses */
 
-enum { WH_HISTOGRAM_BUCKETS = 16 * 38 };
 enum { WH_MESSAGE_LEASES = 1, WH_MESSAGE_REVOKED = 2 };
 
 typedef struct wh_core wh_core;

@@ -62,6 +62,15 @@ static inline bool wh_below_horizon(const wh_core *core, uint64_t due_ms, wh_id 
     return id.hi != core->horizon_id.hi ? id.hi < core->horizon_id.hi : id.lo < core->horizon_id.lo;
 }
 
+/* The queue holds little: what fills memory is not its doing. */
+static inline bool wh_is_small(const wh_core *core, const wh_queue *queue) {
+    return queue->held < core->resident_bytes_max / WH_SMALL_QUEUE_SHARE;
+}
+
+static inline size_t wh_staged_in_tick(const wh_core *core) {
+    return core->open.length - core->tick_began;
+}
+
 static inline uint8_t wh_waiting_state(uint16_t attempt, uint64_t due_ms, uint64_t now_ms) {
     if (due_ms <= now_ms)
         return WH_STATE_PENDING;

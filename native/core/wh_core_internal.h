@@ -64,6 +64,12 @@ void wh_job_place(wh_core *core, uint32_t reference);
 /* A job whose time has come waits for a worker. */
 void wh_job_push_ready(wh_core *core, uint32_t reference);
 
+/* Puts the job's time, or that of its expiry, into the wheel. */
+void wh_job_arm(wh_core *core, uint32_t reference, uint64_t due_ms);
+
+/* Whether a waiting job of the queue that the record names belongs into memory: below the horizon, or near and of a small queue. */
+bool wh_keeps(wh_core *core, uint64_t due_ms, wh_id id, const uint8_t *spec);
+
 /* Remembers that a job left, while loads are under way. false: no memory (the core is then broken). */
 bool wh_departed_add(wh_core *core, wh_id id);
 
@@ -97,8 +103,8 @@ bool wh_ready_push(wh_queue *queue, uint64_t due_ms, uint8_t priority, uint64_t 
 /* The level whose first entry is the most urgent, -1: none. */
 int wh_ready_first_level(const wh_queue *queue);
 
-/* The level whose run ends with the least urgent entry, -1: none. */
-int wh_ready_last_level(const wh_queue *queue);
+/* The level with the least urgent entry, which is then the last of its run; -1: none, or no memory to tell. */
+int wh_ready_last_level(wh_queue *queue);
 wh_ready wh_ready_pop(wh_queue *queue, int level);
 wh_ready wh_ready_pop_last(wh_queue *queue, int level);
 
@@ -146,6 +152,12 @@ bool wh_producer_add(wh_producer *producer, const wh_producer_batch *batch);
 void wh_producers_free(wh_core *core);
 
 /* -- decisions shared by several files -------------------------------------------------------------------------- */
+
+/* Brings memory below its cap. False: the tick's share ended first (wh_spill.c). */
+bool wh_spill(wh_core *core, uint64_t now_ms);
+
+/* A job that has its backlog row leaves memory. */
+void wh_backlog_leave(wh_core *core, uint32_t reference);
 
 uint8_t wh_take_back(wh_core *core, uint64_t now_ms, uint32_t lease);
 void wh_expire_lease(wh_core *core, uint64_t now_ms, uint32_t lease);

@@ -7,7 +7,7 @@
 #include "wh_pool.h"
 #include "wh_wheel.h"
 
-enum { WH_RESIDENT_OVERHEAD = 96, WH_PRODUCERS_MAX = 65536, WH_LEVELS_COUNT = WH_PRIORITY_MAX + 1 };
+enum { WH_LEVELS_COUNT = WH_PRIORITY_MAX + 1 };
 
 /* A job id as two big endian halves, so that numbers compare as the bytes do. */
 typedef struct {
@@ -51,6 +51,7 @@ typedef struct {
     size_t head, length, capacity, marked;
     wh_ready *heap;
     size_t heap_length, heap_capacity;
+    wh_ready high; /* the least urgent that the heap got since it was last empty */
 } wh_level;
 
 typedef struct wh_stream wh_stream;
@@ -59,8 +60,10 @@ typedef struct {
     uint8_t *path;
     uint8_t path_len;
     bool met, paused, backlog;
+    bool small; /* while the horizon is lowered: it held little before that */
     uint16_t occupied; /* bit per level that has entries */
-    uint64_t spills, running, ready;
+    uint64_t spills, running, ready, ready_bytes;
+    uint64_t held; /* bytes of all its resident jobs */
     wh_stream **streams;
     size_t stream_count, stream_capacity, turn;
     wh_level levels[WH_LEVELS_COUNT];
@@ -170,6 +173,7 @@ struct wh_core {
     wh_id horizon_id;
     uint64_t *index;
     wh_buffer open, scratch;
+    size_t tick_began; /* bytes of the open group when the tick began */
     bool broken, keys_complete;
 
     wh_pool jobs;

@@ -1,10 +1,8 @@
-/* From due to granted: expire, pull, grant, spill. */
+/* From due to granted: expire, pull, grant. What leaves past the cap stands in wh_spill.c. */
 #include "wh_core_internal.h"
 
 enum {
-    WH_QUEUE_TURN_JOBS = 256, /* jobs that one queue is granted before the next one has its turn */
-    WH_SPILL_JOBS = 4096,     /* jobs that leave for the backlog in one tick */
-    WH_WHEEL_WORK = 16384,    /* timers that one tick moves from coarse slots to fine ones: about a quarter of a millisecond */
+    WH_WHEEL_WORK = 16384, /* timers that one tick moves from coarse slots to fine ones: about a quarter of a millisecond */
 };
 
 /* The job was not started within its time. */
@@ -25,12 +23,20 @@ static size_t advance(wh_core *core, wh_wheel *wheel, uint64_t now, bool *more) 
     return count;
 }
 
+/* Those past the tick's bytes are armed again for the next tick. */
 static void expire_leases(wh_core *core, uint64_t now_ms, uint64_t boot_ms, bool *more) {
     size_t count = advance(core, core->lease_wheel, boot_ms, more);
-    for (size_t at = 0; at < count; at++)
-        wh_expire_lease(core, now_ms, core->expired[at]);
+    for (size_t at = 0; at < count; at++) {
+        if (wh_staged_in_tick(core) < WH_TICK_BYTES_MAX / 2) {
+            wh_expire_lease(core, now_ms, core->expired[at]);
+            continue;
+        }
+        core->broken |= wh_wheel_arm(core->lease_wheel, core->expired[at], boot_ms) < 0;
+        *more = true;
+    }
 }
 
+/* Late starts past the tick's bytes are armed again for the next tick. */
 static void pull_due(wh_core *core, uint64_t now_ms, uint64_t lead_ms, bool *more) {
     enum { AHEAD = 8 };
     size_t count = advance(core, core->wheel, now_ms + lead_ms, more);
@@ -44,10 +50,14 @@ static void pull_due(wh_core *core, uint64_t now_ms, uint64_t lead_ms, bool *mor
             __builtin_prefetch(wh_job_at(core, core->expired[at + AHEAD / 2])->spec);
         wh_job *job = wh_job_at(core, reference);
         job->flags &= (uint8_t)~WH_JOB_ARMED;
-        if (job->flags & WH_JOB_READY)
-            expire_job(core, now_ms, reference);
-        else
+        if (!(job->flags & WH_JOB_READY)) {
             wh_job_push_ready(core, reference);
+        } else if (wh_staged_in_tick(core) < WH_TICK_BYTES_MAX / 2) {
+            expire_job(core, now_ms, reference);
+        } else {
+            wh_job_arm(core, reference, now_ms + lead_ms);
+            *more = true;
+        }
     }
 }
 
@@ -117,11 +127,16 @@ static void give(wh_core *core, uint64_t now_ms, uint64_t boot_ms, wh_stream *st
         wh_add_to_frame(core, now_ms, stream, lease);
 }
 
+/* The tick has staged what it may, but for what is spilled. */
+static bool is_full(const wh_core *core) {
+    return wh_staged_in_tick(core) >= WH_TICK_BYTES_MAX / 4 * 3;
+}
+
 /* Takes up to `jobs_max` of a queue's jobs and grants them; those whose time to start is over end instead, and count as well, so that no tick
  * stages more than its bounds allow. */
 static uint32_t grant_queue(wh_core *core, uint64_t now_ms, uint64_t boot_ms, wh_queue *queue, uint32_t jobs_max) {
     uint32_t taken = 0;
-    while (taken < jobs_max && !queue->paused && !core->broken) {
+    while (taken < jobs_max && !queue->paused && !core->broken && !is_full(core)) {
         wh_stream *stream = next_stream(queue);
         if (stream == NULL)
             break;
@@ -143,7 +158,7 @@ static uint32_t grant_queue(wh_core *core, uint64_t now_ms, uint64_t boot_ms, wh
 static bool grant(wh_core *core, uint64_t now_ms, uint64_t boot_ms) {
     uint32_t budget = WH_GRANTS_PER_TICK_MAX, queues = core->met_count;
     for (uint32_t idle = 0; idle < queues;) {
-        if (budget == 0)
+        if (budget == 0 || is_full(core))
             return false;
         wh_queue *queue = core->queues[core->met[core->queue_turn % queues]];
         core->queue_turn = (core->queue_turn + 1) % queues;
@@ -154,78 +169,15 @@ static bool grant(wh_core *core, uint64_t now_ms, uint64_t boot_ms) {
     return true;
 }
 
-/* Halves the time that memory covers: jobs that are armed beyond it leave for the far tier, where they already are. */
-static void lower_horizon(wh_core *core, uint64_t now_ms) {
-    if (core->horizon_due_ms <= now_ms || core->horizon_due_ms - now_ms <= WH_LEAD_MS_MAX)
-        return;
-    core->horizon_due_ms = now_ms + wh_max64((core->horizon_due_ms - now_ms) / 2, WH_LEAD_MS_MAX);
-    core->horizon_id = (wh_id){0, 0};
-    for (uint32_t at = 0; at < core->jobs.high; at++) {
-        const wh_job *job = wh_job_at(core, at);
-        bool armed = job->spec != NULL && !(job->flags & (WH_JOB_LEASED | WH_JOB_READY | WH_JOB_BACKLOG));
-        if (armed && !wh_below_horizon(core, job->due_ms, job->id))
-            wh_job_remove(core, at);
-    }
-}
-
-/* The first met queue with the most ready jobs, NULL when no queue was met; *next: the most ready of any other (0: none). */
-static wh_queue *longest_queue(const wh_core *core, uint64_t *next) {
-    wh_queue *longest = NULL;
-    *next = 0;
-    for (uint32_t at = 0; at < core->met_count; at++) {
-        wh_queue *queue = core->queues[core->met[at]];
-        if (longest == NULL || queue->ready > longest->ready) {
-            *next = longest ? longest->ready : 0;
-            longest = queue;
-        } else if (queue->ready > *next) {
-            *next = queue->ready;
-        }
-    }
-    return longest;
-}
-
-/* One entry of the queue's end leaves; its job, if it still waits, goes to the backlog. */
-static void spill_one(wh_core *core, uint64_t now_ms, wh_queue *queue, int level) {
-    wh_ready entry = wh_ready_pop_last(queue, level);
-    if (!wh_ready_live(core, &entry))
-        return;
-    wh_job *job = wh_job_at(core, entry.job);
-    queue->backlog = true;
-    queue->spills++;
-    if (!(job->flags & WH_JOB_BACKLOG))
-        wh_stage_backlog(core, now_ms, job);
-    core->counters.spilled++;
-    wh_job_remove(core, entry.job);
-}
-
-/* Past the byte cap: the least urgent ready jobs of the longest queue go to the backlog; with none to spare, the horizon comes nearer. */
-static bool spill(wh_core *core, uint64_t now_ms) {
-    wh_queue *longest = NULL;
-    uint64_t next = 0;
-    for (int count = 0; count < WH_SPILL_JOBS && !core->broken; count++) {
-        if (core->resident_bytes <= core->resident_bytes_max)
-            return true;
-        /* Another queue can be the longest only once this one is down to the next one's length. */
-        if (longest == NULL || longest->ready <= next)
-            longest = longest_queue(core, &next);
-        int level = longest != NULL && longest->ready ? wh_ready_last_level(longest) : -1;
-        if (level < 0) {
-            lower_horizon(core, now_ms);
-            return true;
-        }
-        spill_one(core, now_ms, longest, level);
-    }
-    return core->resident_bytes <= core->resident_bytes_max;
-}
-
 int wh_core_tick(wh_core *core, uint64_t now_ms, uint64_t boot_ms, uint64_t lead_ms, bool grants_allowed) {
     if (core->broken)
         return WH_CORE_NO_MEMORY;
     bool more = false;
+    core->tick_began = core->open.length;
     expire_leases(core, now_ms, boot_ms, &more);
     pull_due(core, now_ms, lead_ms, &more);
     bool granted_all = !grants_allowed || grant(core, now_ms, boot_ms);
-    bool spilled_all = spill(core, now_ms);
+    bool spilled_all = wh_spill(core, now_ms);
     if (core->broken)
         return WH_CORE_NO_MEMORY;
     return more || !granted_all || !spilled_all;

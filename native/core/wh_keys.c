@@ -125,7 +125,7 @@ wh_producer *wh_producer_get(wh_core *core, const uint8_t *session) {
     memcpy(producer_at(core, at)->session, session, 16);
     wh_index_add(&core->producer_index, at, hash);
     link_producer(core, at);
-    if (core->producers.count > WH_PRODUCERS_MAX)
+    if (core->producers.count > WH_PRODUCERS_REMEMBERED_MAX)
         forget_oldest_producer(core);
     return producer_at(core, at);
 }

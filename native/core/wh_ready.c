@@ -130,10 +130,21 @@ static bool push_heap(wh_level *level, wh_ready entry) {
         level->heap_capacity = capacity;
     }
     size_t at = level->heap_length++;
+    if (at == 0 || wh_ready_before(&level->high, &entry))
+        level->high = entry;
     for (; at > 0 && wh_ready_before(&entry, &level->heap[(at - 1) / 2]); at = (at - 1) / 2)
         level->heap[at] = level->heap[(at - 1) / 2];
     level->heap[at] = entry;
     return true;
+}
+
+/* The heap ran empty: gives back what a burst took. */
+static void drop_heap(wh_level *level) {
+    if (level->heap_capacity <= WH_RUN_KEPT)
+        return;
+    free(level->heap);
+    level->heap = NULL;
+    level->heap_capacity = 0;
 }
 
 static wh_ready pop_heap(wh_level *level) {
@@ -149,11 +160,8 @@ static wh_ready pop_heap(wh_level *level) {
     }
     if (count)
         level->heap[at] = last;
-    else if (level->heap_capacity > WH_RUN_KEPT) {
-        free(level->heap);
-        level->heap = NULL;
-        level->heap_capacity = 0;
-    }
+    else
+        drop_heap(level);
     return first;
 }
 
@@ -187,13 +195,44 @@ int wh_ready_first_level(const wh_queue *queue) {
     return best;
 }
 
-int wh_ready_last_level(const wh_queue *queue) {
+static int compare_ready(const void *a, const void *b) {
+    return wh_ready_before(a, b) ? -1 : 1;
+}
+
+/* Makes the heap a part of the run. false: no memory, nothing changed. */
+static bool join_heap(wh_level *level) {
+    size_t wanted = level->length + level->heap_length;
+    if (wanted > level->capacity) {
+        wh_ready *run = wh_realloc(level->run, wanted * sizeof *run);
+        if (run == NULL)
+            return false;
+        level->run = run;
+        level->capacity = wanted;
+    }
+    qsort(level->heap, level->heap_length, sizeof *level->heap, compare_ready);
+    size_t end = wanted, run_end = level->length;
+    /* From the end, until no entry of the heap is left: what then stands before keeps its place, and its marks. */
+    while (level->heap_length) {
+        const wh_ready *of_heap = &level->heap[level->heap_length - 1];
+        bool from_run = run_end > level->head && wh_ready_before(of_heap, &level->run[run_end - 1]);
+        level->run[--end] = from_run ? level->run[--run_end] : *of_heap;
+        level->heap_length -= !from_run;
+    }
+    level->length = wanted;
+    drop_heap(level);
+    if (level->marked > run_end - level->head)
+        level->marked = run_end - level->head;
+    return true;
+}
+
+int wh_ready_last_level(wh_queue *queue) {
     int best = -1;
     for (unsigned bits = queue->occupied; bits; bits &= bits - 1) {
         int at = __builtin_ctz(bits);
-        const wh_level *level = &queue->levels[at];
-        if (level->head == level->length)
-            continue;
+        wh_level *level = &queue->levels[at];
+        bool joins = level->heap_length && (level->head == level->length || wh_ready_before(&level->run[level->length - 1], &level->high));
+        if (joins && !join_heap(level))
+            return -1;
         if (best < 0 || wh_ready_before(&queue->levels[best].run[queue->levels[best].length - 1], &level->run[level->length - 1]))
             best = at;
     }

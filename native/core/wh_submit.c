@@ -143,7 +143,7 @@ static void accept(wh_core *core, uint64_t now_ms, wh_id id, const wh_item *item
     wh_put64(spec + WH_SPEC_CREATE_AT, now_ms);
     wh_put64(spec + WH_SPEC_EXPIRE_AT, times->expire_ms);
     core->counters.submitted++;
-    if (!late && !wh_below_horizon(core, times->due_ms, id))
+    if (!late && !wh_keeps(core, times->due_ms, id, spec))
         return;
     uint32_t reference = wh_job_insert(core, id, times->due_ms, 0, spec, item->spec_len, late);
     if (reference == WH_NONE)

@@ -34,20 +34,22 @@ uint32_t wh_job_insert(wh_core *core, wh_id id, uint64_t due_ms, uint16_t attemp
         .priority = spec[WH_SPEC_PRIORITY_AT],
     };
     wh_index_add(&core->job_index, reference, wh_id_hash(id));
-    core->resident_bytes += WH_RESIDENT_OVERHEAD + spec_len;
+    core->resident_bytes += WH_RESIDENT_OVERHEAD_BYTES + spec_len;
+    core->queues[queue]->held += WH_RESIDENT_OVERHEAD_BYTES + spec_len;
     core->record_bytes += spec_len;
     return reference;
 }
 
 void wh_job_remove(wh_core *core, uint32_t reference) {
     wh_job *job = wh_job_at(core, reference);
-    uint32_t spec_len = wh_spec_size(job->spec);
+    uint32_t spec_len = wh_spec_size(job->spec), queue = job->queue;
     wh_id id = job->id;
     wh_job_unplace(core, job);
     wh_index_remove(&core->job_index, reference);
     free(job->spec);
     wh_pool_give(&core->jobs, reference);
-    core->resident_bytes -= WH_RESIDENT_OVERHEAD + spec_len;
+    core->resident_bytes -= WH_RESIDENT_OVERHEAD_BYTES + spec_len;
+    core->queues[queue]->held -= WH_RESIDENT_OVERHEAD_BYTES + spec_len;
     core->record_bytes -= spec_len;
     if (core->load_count == 0 || !wh_departed_add(core, id))
         return;
@@ -65,25 +67,38 @@ void wh_job_unplace(wh_core *core, wh_job *job) {
     if (job->flags & WH_JOB_READY) {
         job->stamp = 0;
         core->queues[job->queue]->ready--;
+        core->queues[job->queue]->ready_bytes -= WH_RESIDENT_OVERHEAD_BYTES + wh_spec_size(job->spec);
     }
     job->flags &= (uint8_t)~(WH_JOB_ARMED | WH_JOB_READY);
 }
 
-static void arm(wh_core *core, uint32_t reference, uint64_t due_ms) {
+void wh_job_arm(wh_core *core, uint32_t reference, uint64_t due_ms) {
     if (wh_wheel_arm(core->wheel, reference, due_ms) < 0)
         core->broken = true;
     else
         wh_job_at(core, reference)->flags |= WH_JOB_ARMED;
 }
 
+bool wh_keeps(wh_core *core, uint64_t due_ms, wh_id id, const uint8_t *spec) {
+    if (wh_below_horizon(core, due_ms, id))
+        return true;
+    if (due_ms >= wh_wheel_now(core->wheel) + WH_NEAR_MS)
+        return false;
+    uint32_t queue = wh_queue_intern(core, wh_spec_queue(spec), spec[WH_SPEC_QUEUE_LEN_AT]);
+    return queue != WH_NONE && wh_is_small(core, core->queues[queue]);
+}
+
 void wh_job_place(wh_core *core, uint32_t reference) {
     wh_job *job = wh_job_at(core, reference);
-    if (!(job->flags & WH_JOB_BACKLOG) && !wh_below_horizon(core, job->due_ms, job->id))
+    if (!(job->flags & WH_JOB_BACKLOG) && !wh_keeps(core, job->due_ms, job->id, job->spec))
         wh_job_remove(core, reference);
     else if (job->due_ms <= wh_wheel_now(core->wheel))
         wh_job_push_ready(core, reference);
-    else
-        arm(core, reference, job->due_ms);
+    else {
+        if (job->flags & WH_JOB_BACKLOG)
+            (void)wh_queue_meet(core, job->queue); /* known from now on: when it is sent away, its queue has a backlog */
+        wh_job_arm(core, reference, job->due_ms);
+    }
 }
 
 void wh_job_push_ready(wh_core *core, uint32_t reference) {
@@ -92,11 +107,12 @@ void wh_job_push_ready(wh_core *core, uint32_t reference) {
     job->stamp = ++core->pushes;
     job->flags |= WH_JOB_READY;
     queue->ready++;
+    queue->ready_bytes += WH_RESIDENT_OVERHEAD_BYTES + wh_spec_size(job->spec);
     if (!wh_ready_push(queue, job->due_ms, job->priority, job->stamp, reference))
         core->broken = true;
     /* The wheel runs up to WH_LEAD_MS_MAX ahead; this keeps the expiry from coming early. */
     if (job->flags & WH_JOB_EXPIRES)
-        arm(core, reference, wh_get64(job->spec + WH_SPEC_EXPIRE_AT) + WH_LEAD_MS_MAX);
+        wh_job_arm(core, reference, wh_get64(job->spec + WH_SPEC_EXPIRE_AT) + WH_LEAD_MS_MAX);
 }
 
 static uint32_t departed_find(const wh_core *core, wh_id id) {

@@ -49,7 +49,7 @@ cdef class RawCore:
                   uint64_t departed_max, uint64_t group, uint64_t next_seq, const uint64_t[::1] index, uint64_t epoch,
                   uint64_t watermark_ms, bint has_keys, uint64_t now_ms, uint64_t boot_ms):
         cdef wh_core_options options
-        if shards == 0 or shards > 65536 or bucket_width_ms == 0 or <uint64_t>index.shape[0] != shards:
+        if shards == 0 or shards > WH_SHARDS_MAX or bucket_width_ms == 0 or <uint64_t>index.shape[0] != shards:
             raise ValueError("shards, bucket width or the index of each shard is out of range")
         memcpy(options.store_uuid, _sixteen(store_uuid), 16)
         options.shards = <unsigned int>shards

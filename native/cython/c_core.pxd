@@ -10,6 +10,7 @@ cdef extern from "wh_core.h" nogil:
     int WH_CORE_MALFORMED
     int WH_CORE_MISUSED
     int WH_HISTOGRAM_BUCKETS
+    int WH_SHARDS_MAX
 
     ctypedef struct wh_core_options:
         uint8_t store_uuid[16]

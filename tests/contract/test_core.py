@@ -306,11 +306,11 @@ def test_cancel_and_reschedule(make: MakeCore) -> None:
 
 def test_a_stored_job_is_decided_on_its_row_unless_that_is_out_of_date(make: MakeCore) -> None:
     core = make(horizon_ms=START_MS + 1_000)
-    (job,) = submit(core, replace(MAIL, schedule_ms=START_MS + 50_000))
+    (job,) = submit(core, replace(MAIL, schedule_ms=START_MS + 500_000))
     assert core.get(START_MS, job) is None
     load, _ = core.begin_load()
-    spec = replace(MAIL, schedule_ms=START_MS + 50_000).pack()
-    row = Row(job, START_MS + 50_000, 0, 0, JobState.SCHEDULED, 0, 0, 0, bytes(16), b"", b"", spec)
+    spec = replace(MAIL, schedule_ms=START_MS + 500_000).pack()
+    row = Row(job, START_MS + 500_000, 0, 0, JobState.SCHEDULED, 0, 0, 0, bytes(16), b"", b"", spec)
     dead = row._replace(state=JobState.FAILED)
     assert core.cancel(START_MS, job, dead.pack(), load)[0] == errors.JOB_FINISHED
     assert core.reschedule(START_MS, job, START_MS + 10, row.pack(), load)[0] == 0

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-import wheeld.core.reference.dispatch as dispatch
 import wheeld.driver.checkpoints as checkpoints
 import wheeld.driver.far as far
 from wheeld.core.reference import state
@@ -47,6 +46,8 @@ class Plan:
     staged_bytes_max: int
     retained_bytes_max: int
     tick_jobs_max: int
+    tick_bytes_max: int
+    small_queue_share: int
     load_bytes_min: int
     page_bytes: int
 
@@ -78,6 +79,8 @@ def draw(seed: int) -> Plan:
         staged_bytes_max=pick((500, 3_000, 2_000_000)),
         retained_bytes_max=pick((20_000, 200_000, 10**9)),
         tick_jobs_max=pick((1, 7, 8192)),
+        tick_bytes_max=pick((4, 2_000, 1 << 22)),
+        small_queue_share=pick((4, 64)),
         load_bytes_min=pick((400, 3_000)),
         page_bytes=pick((300, 3_000, 10**6)),
     )
@@ -98,8 +101,11 @@ def applied(plan: Plan) -> Iterator[None]:
         (limits, "GRANTS_PER_TICK_MAX", plan.tick_jobs_max),
         (limits, "EXPIRIES_PER_TICK_MAX", plan.tick_jobs_max),
         (limits, "FRAME_JOBS_MAX", max(plan.tick_jobs_max // 2, 1)),
-        (dispatch, "QUEUE_TURN_JOBS", max(plan.tick_jobs_max // 3, 1)),
-        (dispatch, "SPILL_JOBS", plan.tick_jobs_max),
+        (limits, "QUEUE_TURN_JOBS", max(plan.tick_jobs_max // 3, 1)),
+        (limits, "SPILL_JOBS_PER_TICK_MAX", plan.tick_jobs_max),
+        (limits, "TICK_BYTES_MAX", plan.tick_bytes_max),
+        (limits, "NEAR_MS", plan.horizon_ms // 2),
+        (limits, "SMALL_QUEUE_SHARE", plan.small_queue_share),
         (far, "FIRST_PASS_MS", plan.horizon_ms // 4),
         (far, "BACKLOG_READY_LOW", 5),
         (far, "BACKLOG_READY_HIGH", 8),

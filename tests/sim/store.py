@@ -12,10 +12,10 @@ import random
 from collections.abc import AsyncIterator, Callable
 
 from tests.sim.journal import MemoryJournal
-from wheeld.core.api import RESIDENT_OVERHEAD_BYTES
 from wheeld.model.entry import unpack_outcome
 from wheeld.model.ids import ID_BYTES, NO_ID
 from wheeld.model.job import JobState
+from wheeld.model.limits import RESIDENT_OVERHEAD_BYTES
 from wheeld.model.rows import ROW_BACKLOG, ROW_LEASED, Row
 from wheeld.store import layout
 from wheeld.store.api import Attempt, BacklogPage, KeyFound, Recovery, StoreFull

@@ -32,6 +32,8 @@ QUIET: Plan = replace(
     staged_bytes_max=2_000_000,
     retained_bytes_max=10**9,
     tick_jobs_max=8192,
+    tick_bytes_max=1 << 22,
+    small_queue_share=64,
     load_bytes_min=400,
     page_bytes=1000,
 )

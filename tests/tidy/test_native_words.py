@@ -9,6 +9,7 @@ import re
 import pytest
 
 from tests.tidy.project import ROOT
+from wheeld.core import api
 from wheeld.model import batch, entry, errors, job, limits, rows, spec
 
 HEADER = ROOT / "native" / "common" / "wh_model.h"
@@ -78,7 +79,7 @@ def in_python(name: str) -> int | None:
     for prefix, words in kinds:
         if word.startswith(prefix):
             return int(getattr(words, word.removeprefix(prefix)))
-    for module in (limits, batch):
+    for module in (limits, batch, api):
         if hasattr(module, word):
             return int(getattr(module, word))
     return None

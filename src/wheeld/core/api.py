@@ -17,7 +17,8 @@ staged so far, so that "durable up to that group" also covers what a read could 
 Loads: whatever comes from the store was read at a position; `begin_load` names the group that the read must cover, and
 from then on the core remembers which jobs left memory, so that a late row cannot bring a finished job back.
 
-Horizon: jobs with (due_ms, id) below `horizon` are resident or have a backlog row; others live in the store alone.
+Horizon: jobs with (due_ms, id) below `horizon` are resident or have a backlog row; others live in the store alone, but
+for near jobs of small queues (limits.NEAR_MS, limits.SMALL_QUEUE_SHARE): those stay in memory as they came.
 Watermark: every unfinished job due below it has a backlog row or a lease, so that a restart never scans old buckets.
 """
 
@@ -34,10 +35,6 @@ LEASES = 1
 """Kind of a released message: a lease frame (model/batch.py GRANT_HEAD + spec, repeated)."""
 REVOKED = 2
 """Kind of a released message: revoked tokens (model/batch.py REVOKED, repeated)."""
-
-RESIDENT_OVERHEAD_BYTES = 96
-"""What a resident job is counted with beside its spec record; the same in both implementations, so that bounds bite
-alike."""
 
 HISTOGRAM_BUCKETS = 16 * 38
 """Log-linear skew histogram in microseconds: values below 16 exactly, then 16 buckets per power of two, the last one
@@ -147,7 +144,8 @@ class Core(Protocol):
 
     def tick(self, now_ms: int, boot_ms: int, lead_ms: int, grants_allowed: bool) -> bool:
         """Expire leases, pull due jobs up to `now_ms + lead_ms`, grant what credit allows, spill past the cap. True:
-        call again, work is left."""
+        call again, work is left. What it stages is bounded (limits.TICK_BYTES_MAX and the counts beside it); what
+        leaves memory past the cap, and in which order, stands in reference/spill.py."""
 
     def release(self, now_us: int, durable_group: int, jobs_max: int) -> list[Released]:
         """Messages that may leave now. Leases in them count as delivered and their skew is recorded at `now_us`."""

@@ -106,14 +106,32 @@ RETAINED_BYTES_GRANT_MAX: Final = 1024 * MIB
 DEPARTED_REMEMBERED_MAX: Final = 4_000_000
 """Ids that left memory while a load is under way; past this the load is abandoned and asked for again."""
 RECENT_KEYS_MAX: Final = 2_000_000
+PRODUCERS_REMEMBERED_MAX: Final = 65_536
+"""Producer sessions whose batches are remembered; the one that was silent for longest is forgotten first."""
+RESIDENT_OVERHEAD_BYTES: Final = 96
+"""What a resident job is counted with beside its spec record, in both implementations of the core."""
 HORIZON_MS: Final = 20 * MINUTE_MS
 """Jobs due within this time are held in memory, as far as the byte cap allows."""
+HORIZON_STEP_SHARE: Final = 8
+"""Past the cap, jobs that wait for their time leave memory by this part of it (an eighth) at once."""
+SMALL_QUEUE_SHARE: Final = 64
+"""A queue that holds less than this part of the cap is small: its near jobs stay in memory past the horizon, which
+larger queues have drawn near."""
+NEAR_MS: Final = 1 * MINUTE_MS
+"""What near means for that."""
 
 # Firing
 LEAD_MS_MIN: Final = 5
 LEAD_MS_MAX: Final = 50
 GRANTS_PER_TICK_MAX: Final = 4096
 EXPIRIES_PER_TICK_MAX: Final = 4096
+QUEUE_TURN_JOBS: Final = 256
+"""Jobs that one queue is granted before the next one has its turn."""
+SPILL_JOBS_PER_TICK_MAX: Final = 4096
+"""Ready jobs that leave for the backlog in one tick."""
+TICK_BYTES_MAX: Final = 4 * MIB
+"""What one tick stages, but for its last entry. Lapsed leases and late starts stop at half of it, grants at three
+quarters; the rest is for spilling."""
 
 assert LEASE_MS_MIN <= LEASE_MS_DEFAULT <= LEASE_MS_MAX < 1 << 32
 assert PAYLOAD_BYTES_MAX + 8 * KIB < FRAME_BYTES_MAX <= MESSAGE_BYTES_MAX
@@ -125,5 +143,6 @@ assert SEGMENT_BYTES % JOURNAL_BLOCK_BYTES == 0
 assert RETAINED_BYTES_SUBMIT_MAX < RETAINED_BYTES_GRANT_MAX
 assert LEAD_MS_MIN < LEAD_MS_MAX < LEASE_MS_MIN
 assert SETTLES_MAX < STREAM_JOBS_MAX
-assert (2 * EXPIRIES_PER_TICK_MAX + GRANTS_PER_TICK_MAX) * (LABELS_BYTES_MAX + 512) < GROUP_BYTES_HARD
+assert GROUP_BYTES_SEALED + TICK_BYTES_MAX + LABELS_BYTES_MAX + KIB < GROUP_BYTES_HARD
 """What one tick stages at most (lapsed leases, late starts, grants; labels are the longest part) fits a group."""
+assert SPILL_JOBS_PER_TICK_MAX * (QUEUE_PATH_BYTES_MAX + 64) < TICK_BYTES_MAX // 4

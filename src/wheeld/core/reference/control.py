@@ -117,7 +117,7 @@ def reschedule(state: State, now_ms: int, job_id: bytes, due_ms: int, row: bytes
         state.unplace(job)
     job.due_ms, job.in_backlog = due_ms, bool(flags & TO_BACKLOG)
     after = row_of(now_ms, job)
-    if not resident and (job.in_backlog or state.below_horizon(due_ms, job_id)):
+    if not resident and (job.in_backlog or state.keeps(due_ms, job_id, job.spec.queue)):
         job = state.insert(job_id, due_ms, job.attempt, job.record, job.in_backlog)
         resident = True
     if resident:

@@ -1,4 +1,4 @@
-"""From due to delivered: expire, pull, grant, release, spill.
+"""From due to delivered: expire, pull, grant, release. What leaves past the cap stands in `spill`.
 
 `tick` pulls jobs out of the wheel up to `lead_ms` before their time, grants them to streams with credit and stages
 the grants; `release`
@@ -9,35 +9,54 @@ from __future__ import annotations
 
 from wheeld.core.api import LEASES, REVOKED, Released, histogram_index
 from wheeld.core.reference.settle import expire_lease, stage_outcome
+from wheeld.core.reference.spill import spill
 from wheeld.core.reference.state import Frame, Job, Lease, Queue, Session, State, Stream
 from wheeld.core.reference.timers import NEVER
 from wheeld.model import batch as packed
 from wheeld.model import limits
-from wheeld.model.entry import BACKLOG_BODY, GRANT_BODY, WAS_BACKLOG, EntryKind, pack_tail
+from wheeld.model.entry import GRANT_BODY, WAS_BACKLOG, EntryKind, pack_tail
 from wheeld.model.job import JobState
-
-QUEUE_TURN_JOBS = 256
-"""Jobs that one queue is granted before the next one has its turn."""
-SPILL_JOBS = 4096
-"""Jobs that leave for the backlog in one tick."""
 
 
 def tick(state: State, now_ms: int, boot_ms: int, lead_ms: int, grants_allowed: bool) -> bool:
     """See Core.tick."""
-    lapsed = state.lease_timers.advance(boot_ms, limits.EXPIRIES_PER_TICK_MAX)
-    for fencing in lapsed:
-        expire_lease(state, now_ms, state.leases[fencing])
-    due = state.wheel.advance(now_ms + lead_ms, limits.EXPIRIES_PER_TICK_MAX)
-    for job_id in due:
-        job = state.jobs[job_id]
-        if job.stamp:
-            expire_job(state, now_ms, job)
-        else:
-            state.push_ready(job)
-    full = max(len(lapsed), len(due)) == limits.EXPIRIES_PER_TICK_MAX
+    state.tick_began = len(state.buffer)
+    expired_all = expire_leases(state, now_ms, boot_ms)
+    pulled_all = pull_due(state, now_ms, lead_ms)
     granted_all = not grants_allowed or grant(state, now_ms, boot_ms)
     spilled_all = spill(state, now_ms)
-    return full or not granted_all or not spilled_all
+    return not (expired_all and pulled_all and granted_all and spilled_all)
+
+
+def expire_leases(state: State, now_ms: int, boot_ms: int) -> bool:
+    """End leases whose time is over; those past the tick's bytes are armed again for the next tick. False: some are
+    left."""
+    lapsed = state.lease_timers.advance(boot_ms, limits.EXPIRIES_PER_TICK_MAX)
+    done = len(lapsed) < limits.EXPIRIES_PER_TICK_MAX
+    for fencing in lapsed:
+        if state.staged_in_tick() < limits.TICK_BYTES_MAX // 2:
+            expire_lease(state, now_ms, state.leases[fencing])
+        else:
+            state.lease_timers.arm(fencing, boot_ms)
+            done = False
+    return done
+
+
+def pull_due(state: State, now_ms: int, lead_ms: int) -> bool:
+    """Make jobs ready whose time is near; end those that were not started within theirs, as far as the tick's bytes
+    go. False: some are left."""
+    due = state.wheel.advance(now_ms + lead_ms, limits.EXPIRIES_PER_TICK_MAX)
+    done = len(due) < limits.EXPIRIES_PER_TICK_MAX
+    for job_id in due:
+        job = state.jobs[job_id]
+        if not job.stamp:
+            state.push_ready(job)
+        elif state.staged_in_tick() < limits.TICK_BYTES_MAX // 2:
+            expire_job(state, now_ms, job)
+        else:
+            state.wheel.arm(job_id, now_ms + lead_ms)
+            done = False
+    return done
 
 
 def expire_job(state: State, now_ms: int, job: Job) -> None:
@@ -53,11 +72,11 @@ def grant(state: State, now_ms: int, boot_ms: int) -> bool:
     queues = list(state.queues.values())
     idle = 0
     while queues and idle < len(queues):
-        if budget == 0:
+        if budget == 0 or is_full(state):
             return False
         queue = queues[state.queue_turn % len(queues)]
         state.queue_turn = (state.queue_turn + 1) % len(queues)
-        granted = grant_queue(state, now_ms, boot_ms, queue, min(budget, QUEUE_TURN_JOBS))
+        granted = grant_queue(state, now_ms, boot_ms, queue, min(budget, limits.QUEUE_TURN_JOBS))
         budget -= granted
         idle = 0 if granted else idle + 1
     return True
@@ -67,7 +86,7 @@ def grant_queue(state: State, now_ms: int, boot_ms: int, queue: Queue, jobs_max:
     """Take up to `jobs_max` of a queue's jobs and grant them, one stream after the other; those whose time to start is
     over end instead, and count as well, so that no tick stages more than its bounds allow."""
     taken = 0
-    while taken < jobs_max and not queue.paused:
+    while taken < jobs_max and not queue.paused and not is_full(state):
         stream = next_stream(queue)
         job = pop_ready(state, queue) if stream is not None else None
         if stream is None or job is None:
@@ -78,6 +97,11 @@ def grant_queue(state: State, now_ms: int, boot_ms: int, queue: Queue, jobs_max:
             give(state, now_ms, boot_ms, stream, job)
         taken += 1
     return taken
+
+
+def is_full(state: State) -> bool:
+    """The tick has staged what it may, but for what is spilled."""
+    return state.staged_in_tick() >= limits.TICK_BYTES_MAX // 4 * 3
 
 
 def next_stream(queue: Queue) -> Stream | None:
@@ -234,47 +258,3 @@ def next_wake_ms(state: State, now_ms: int, boot_ms: int, lead_ms: int, durable_
         if any(group <= durable_group for group, _, _, _ in stream.revoked):
             wake = min(wake, now_ms)
     return wake
-
-
-def spill(state: State, now_ms: int) -> bool:
-    """Past the byte cap: the least urgent ready jobs of the longest queue go to the backlog; with none to spare, the
-    horizon comes nearer."""
-    for _ in range(SPILL_JOBS):
-        if state.resident_bytes <= state.config.resident_bytes_max:
-            return True
-        longest = max(state.queues.values(), key=lambda queue: queue.ready.live, default=None)
-        level = longest.ready.last_level() if longest is not None and longest.ready.live else None
-        if longest is None or level is None:
-            lower_horizon(state, now_ms)
-            return True
-        _, _, job_id, stamp = level.pop_last()
-        job = state.jobs.get(job_id)
-        if job is None or job.stamp != stamp:
-            continue
-        longest.backlog = True
-        longest.spills += 1
-        if not job.in_backlog:
-            stage_backlog(state, now_ms, job)
-        state.counters.spilled += 1
-        state.remove(job)
-    return state.resident_bytes <= state.config.resident_bytes_max
-
-
-def stage_backlog(state: State, now_ms: int, job: Job) -> None:
-    """Give a waiting job its backlog row."""
-    body = BACKLOG_BODY.pack(job.job_id, job.due_ms) + pack_tail(job.spec.priority, job.spec.queue)
-    state.stage_job(EntryKind.BACKLOG, 0, job.job_id, now_ms, body)
-    job.in_backlog = True
-
-
-def lower_horizon(state: State, now_ms: int) -> None:
-    """Halve the time that memory covers: jobs that are armed beyond it leave for the far tier, where they already
-    are."""
-    covered_ms = state.horizon[0] - now_ms
-    floor_ms = now_ms + limits.LEAD_MS_MAX
-    if covered_ms <= limits.LEAD_MS_MAX:
-        return
-    state.horizon = (max(now_ms + covered_ms // 2, floor_ms), bytes(16))
-    for job in [job for job in state.jobs.values() if job.lease is None and not job.stamp and not job.in_backlog]:
-        if not state.below_horizon(job.due_ms, job.job_id):
-            state.remove(job)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import struct
 
-from wheeld.core.reference.dispatch import stage_backlog
 from wheeld.core.reference.settle import take_back
+from wheeld.core.reference.spill import stage_backlog
 from wheeld.core.reference.state import Job, KeyRecord, Lease, Session, State
 from wheeld.model.entry import CLOSE_BODY, EntryKind
 from wheeld.model.job import JobState

@@ -9,6 +9,7 @@ Entries are never searched: a job that left is recognised by its stamp. Invarian
 
 from __future__ import annotations
 
+import bisect
 import heapq
 from collections.abc import Iterator
 
@@ -24,15 +25,17 @@ def place_of(due_ms: int, priority: int) -> int:
 
 
 class Level:
-    """One priority: a run and a heap. `marked` entries at the run's head have their backlog rows already."""
+    """One priority: a run and a heap. `marked` entries at the run's head have their backlog rows already; `high` is the
+    least urgent entry that the heap got since it was last empty."""
 
-    __slots__ = ("head", "heap", "marked", "run")
+    __slots__ = ("head", "heap", "high", "marked", "run")
 
     def __init__(self) -> None:
         self.run: list[Entry] = []
         self.head = 0
         self.marked = 0
         self.heap: list[Entry] = []
+        self.high: Entry = (0, 0, b"", 0)
 
     def push(self, entry: Entry) -> None:
         if self.head == len(self.run):
@@ -41,6 +44,7 @@ class Level:
         if not self.run or entry[0] >= self.run[-1][0]:
             self.run.append(entry)
         else:
+            self.high = max(self.high, entry) if self.heap else entry
             heapq.heappush(self.heap, entry)
 
     def first(self) -> Entry | None:
@@ -57,7 +61,16 @@ class Level:
         self.marked = max(self.marked - 1, 0)
         return entry
 
+    def last(self) -> Entry | None:
+        """The least urgent entry. A heap that may have it becomes part of the run, so that the end of both is one."""
+        if self.heap and (self.head == len(self.run) or self.high > self.run[-1]):
+            run = self.run[self.head :]
+            self.marked = min(self.marked, bisect.bisect(run, self.heap[0]))
+            self.run, self.head, self.heap = sorted(run + self.heap), 0, []
+        return self.run[-1] if self.head < len(self.run) else None
+
     def pop_last(self) -> Entry:
+        """Take what `last` gave."""
         entry = self.run.pop()
         self.marked = min(self.marked, len(self.run) - self.head)
         return entry
@@ -86,11 +99,13 @@ class ReadyQueue:
         return best
 
     def last_level(self) -> Level | None:
-        """The level whose run ends with the least urgent entry; None when all runs are empty."""
+        """The level with the least urgent entry, which is the last of its run."""
         best: Level | None = None
+        best_entry: Entry | None = None
         for level in self.levels:
-            if level.head < len(level.run) and (best is None or level.run[-1][:2] > best.run[-1][:2]):
-                best = level
+            entry = level.last()
+            if entry is not None and (best_entry is None or entry[:2] > best_entry[:2]):
+                best, best_entry = level, entry
         return best
 
     def entries(self) -> Iterator[Entry]:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from dataclasses import dataclass, field
 
-from wheeld.core.api import HISTOGRAM_BUCKETS, HORIZON_START, RESIDENT_OVERHEAD_BYTES, CoreConfig, Counters, Restored
+from wheeld.core.api import HISTOGRAM_BUCKETS, HORIZON_START, CoreConfig, Counters, Restored
 from wheeld.core.reference.ready import ReadyQueue
 from wheeld.core.reference.timers import Timers
+from wheeld.model import limits
 from wheeld.model.entry import PRODUCER_BODY, pack_entry
 from wheeld.model.ids import unpack_id
-from wheeld.model.limits import LEAD_MS_MAX, PRODUCER_BATCHES_REMEMBERED
+from wheeld.model.limits import LEAD_MS_MAX, PRODUCER_BATCHES_REMEMBERED, RESIDENT_OVERHEAD_BYTES
 from wheeld.model.spec import Spec, unpack_spec
 
 
@@ -96,6 +97,7 @@ class Queue:
     spills: int = 0
     running: int = 0
     ready: ReadyQueue = field(default_factory=ReadyQueue)
+    ready_bytes: int = 0
     streams: list[Stream] = field(default_factory=list)
     turn: int = 0
     release_skew: list[int] = field(default_factory=lambda: [0] * HISTOGRAM_BUCKETS)
@@ -145,6 +147,10 @@ class State:
         self.horizon: tuple[int, bytes] = HORIZON_START
         self.jobs: dict[bytes, Job] = {}
         self.resident_bytes = 0
+        self.held: Counter[bytes] = Counter()
+        """Queue path -> bytes that its jobs hold in memory."""
+        self.tick_began = 0
+        """Bytes of the open group when the tick began."""
         self.wheel: Timers[bytes] = Timers(now_ms)
         self.lease_timers: Timers[int] = Timers(boot_ms)
         self.leases: dict[int, Lease] = {}
@@ -200,10 +206,23 @@ class State:
     def below_horizon(self, due_ms: int, job_id: bytes) -> bool:
         return (due_ms, job_id) < self.horizon
 
+    def keeps(self, due_ms: int, job_id: bytes, path: bytes) -> bool:
+        """Whether a waiting job belongs into memory: below the horizon, or near and of a small queue."""
+        near = due_ms < self.wheel.now + limits.NEAR_MS
+        return self.below_horizon(due_ms, job_id) or (near and self.is_small(path))
+
+    def is_small(self, path: bytes) -> bool:
+        """The queue holds little: what fills memory is not its doing."""
+        return self.held[path] < self.config.resident_bytes_max // limits.SMALL_QUEUE_SHARE
+
+    def staged_in_tick(self) -> int:
+        return len(self.buffer) - self.tick_began
+
     def insert(self, job_id: bytes, due_ms: int, attempt: int, record: bytes, in_backlog: bool) -> Job:
         job = Job(job_id, due_ms, attempt, record, unpack_spec(record), in_backlog)
         self.jobs[job_id] = job
         self.resident_bytes += job.size
+        self.held[job.spec.queue] += job.size
         return job
 
     def remove(self, job: Job) -> None:
@@ -211,6 +230,7 @@ class State:
         self.unplace(job)
         del self.jobs[job.job_id]
         self.resident_bytes -= job.size
+        self.held[job.spec.queue] -= job.size
         if self.loads:
             self.departures += 1
             self.departed.append(job.job_id)
@@ -233,23 +253,28 @@ class State:
         self.wheel.cancel(job.job_id)
         if job.stamp:
             job.stamp = 0
-            self.queue(job.spec.queue).ready.live -= 1
+            queue = self.queue(job.spec.queue)
+            queue.ready.live -= 1
+            queue.ready_bytes -= job.size
 
     def place(self, job: Job) -> None:
         """A job without a lease waits for its time or for a worker, or leaves for the far tier."""
-        if not job.in_backlog and not self.below_horizon(job.due_ms, job.job_id):
+        if not job.in_backlog and not self.keeps(job.due_ms, job.job_id, job.spec.queue):
             self.remove(job)
         elif job.due_ms <= self.wheel.now:
             self.push_ready(job)
         else:
+            if job.in_backlog:
+                self.queue(job.spec.queue)  # known from now on: when it is sent away, its queue has a backlog
             self.wheel.arm(job.job_id, job.due_ms)
 
     def push_ready(self, job: Job) -> None:
         self.pushes += 1
         job.stamp = self.pushes
-        ready = self.queue(job.spec.queue).ready
-        ready.live += 1
-        ready.push(job.due_ms, job.spec.priority, self.pushes, job.job_id, job.stamp)
+        queue = self.queue(job.spec.queue)
+        queue.ready_bytes += job.size
+        queue.ready.live += 1
+        queue.ready.push(job.due_ms, job.spec.priority, self.pushes, job.job_id, job.stamp)
         if job.spec.expire_ms:
             # The wheel runs up to LEAD_MS_MAX ahead; this keeps the expiry from coming early.
             self.wheel.arm(job.job_id, job.spec.expire_ms + LEAD_MS_MAX)

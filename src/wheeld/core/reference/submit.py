@@ -25,7 +25,6 @@ from wheeld.model.siphash import key_hash, shard_of, siphash128
 from wheeld.model.spec import FLAG_DELAY, FLAG_EXPIRE_AFTER, Spec, unpack_spec
 
 NO_HASH = bytes(16)
-PRODUCERS_MAX = 65_536
 
 
 class Item(NamedTuple):
@@ -103,7 +102,7 @@ def remember_producer(state: State, session: bytes) -> Producer:
     producer = state.producers.get(session)
     if producer is None:
         producer = state.producers[session] = Producer()
-        if len(state.producers) > PRODUCERS_MAX:
+        if len(state.producers) > limits.PRODUCERS_REMEMBERED_MAX:
             state.producers.popitem(last=False)
     else:
         state.producers.move_to_end(session)
@@ -199,7 +198,7 @@ def accept(state: State, now_ms: int, job_id: bytes, spec: Spec, hashed: bytes, 
     body = SUBMIT_BODY.pack(job_id, hashed, content, spec.schedule_ms) + record
     state.stage_job(EntryKind.SUBMIT, TO_BACKLOG if late else 0, job_id, now_ms, body)
     state.counters.submitted += 1
-    if late or state.below_horizon(spec.schedule_ms, job_id):
+    if late or state.keeps(spec.schedule_ms, job_id, spec.queue):
         state.place(state.insert(job_id, spec.schedule_ms, 0, record, late))
 
 
