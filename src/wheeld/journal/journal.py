@@ -1,8 +1,8 @@
 """The journal as its owner uses it: open (recover), append groups, learn when they are durable, release, close.
 
-Owns the writer thread. The directory must be covered by the data directory's lock: two open journals would destroy each
-other. Invariant: `on_durable(N)` is called once per group, in order, and only when a power failure could no longer take
-group N away.
+Owns the two threads: the writer, and the supply of segments. The directory must be covered by the data directory's
+lock: two open journals would destroy each other. Invariant: `on_durable(N)` is called once per group, in order, and
+only when a power failure could no longer take group N away.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from wheeld.journal.files import FileOps, SystemFiles
 from wheeld.journal.format import BLOCK_BYTES, FIRST_GROUP_OFFSET, SEGMENT_HEADER_BYTES, group_bytes_max
 from wheeld.journal.mend import open_tail
 from wheeld.journal.recovery import scan_journal
-from wheeld.journal.writer import Append, Close, Hooks, Release, Writer
+from wheeld.journal.segments import Segments
+from wheeld.journal.supply import Supply
+from wheeld.journal.writer import Append, Close, Hooks, Writer
 from wheeld.model import limits
 
 
@@ -26,11 +28,20 @@ def _ignore(_: bool) -> None:
 class Journal:
     """One node's journal in a directory of its own (`DIR/journal`). One thread appends, releases and closes."""
 
-    def __init__(self, writer: Writer, last_group: int, tail_found: str, payload_bytes_max: int) -> None:
+    def __init__(
+        self,
+        writer: Writer,
+        supply: Supply,
+        segments: Segments,
+        last_group: int,
+        tail_found: str,
+    ) -> None:
         self._writer = writer
+        self._supply = supply
+        self._segments = segments
         self._last_appended = last_group
         self._given_bytes = 0
-        self._payload_bytes_max = payload_bytes_max
+        self._payload_bytes_max = group_bytes_max(segments.segment_bytes)
         self._closed = False
         self.recovered_group = last_group
         self.tail_found = tail_found
@@ -49,7 +60,7 @@ class Journal:
     ) -> Journal:
         """Recover the journal in `directory`, or create it, and start the writer.
 
-        JournalCorruptError when it is damaged before its end. The hooks are called from the writer thread.
+        JournalCorruptError when it is damaged before its end. The hooks are called from the journal's threads.
         """
         if segment_bytes % BLOCK_BYTES or segment_bytes < SEGMENT_HEADER_BYTES + 2 * BLOCK_BYTES:
             raise ValueError(
@@ -62,8 +73,10 @@ class Journal:
         hooks = Hooks(on_durable, on_failure, on_space_low)
         tail_offset = scan.tail_offset if scan.begun else FIRST_GROUP_OFFSET
         writer = Writer(store_uuid, ops, segments, (fd, tail_offset), (scan.last_group, scan.last_crc), hooks)
+        supply = Supply(directory, segments, ops, on_space_low, writer.fail)
         writer.start()
-        return cls(writer, scan.last_group, scan.tail_found, group_bytes_max(segment_bytes))
+        supply.start()
+        return cls(writer, supply, segments, scan.last_group, scan.tail_found)
 
     @property
     def last_group(self) -> int:
@@ -78,12 +91,12 @@ class Journal:
     @property
     def free_space_low(self) -> bool:
         """The disk has no room for the next segment: stop what can wait. What fits the current one goes through."""
-        return self._writer.free_space_low
+        return self._segments.free_space_low
 
     @property
     def stalled(self) -> bool:
         """Groups wait because no segment is left; a release or free space lets them go on."""
-        return self._writer.stalled
+        return self._segments.stalled
 
     @property
     def failure(self) -> JournalError | None:
@@ -98,7 +111,7 @@ class Journal:
     @property
     def segments(self) -> int:
         """Segment files that exist, those made ready included."""
-        return self._writer.segment_count
+        return self._segments.count
 
     def append(self, number: int, payload: bytes, time_ms: int) -> None:
         """Queue the next group; `on_durable(number)` follows, or `on_failure`."""
@@ -120,18 +133,20 @@ class Journal:
         self._refuse_if_ended()
         if up_to_group > self.last_group:
             raise ValueError(f"group {up_to_group} is not durable: the last durable one is {self.last_group}")
-        self._writer.give(Release(up_to_group))
+        self._segments.release(up_to_group)
 
     def sync_ms_recent(self, quantile: float) -> float:
         """How long the last 1,024 writes with their syncs took, at this quantile (0 to 1); 0.0 before the first."""
         return self._writer.sync_times.quantile_ms(quantile)
 
     def close(self) -> None:
-        """Write what is queued, then end the thread; harmless when repeated and after a failure."""
+        """Write what is queued, then end the threads; harmless when repeated and after a failure."""
         if not self._closed:
             self._closed = True
+            self._segments.close_soon()
             self._writer.give(Close())
         self._writer.join()
+        self._supply.join()
 
     def _refuse_if_ended(self) -> None:
         if self._writer.failure is not None:

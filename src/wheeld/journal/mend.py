@@ -12,7 +12,8 @@ from pathlib import Path
 from wheeld.journal.files import FileOps
 from wheeld.journal.format import BLOCK_BYTES, SegmentHeader, segment_name
 from wheeld.journal.recovery import Scan
-from wheeld.journal.segments import SCRATCH_NAME, SLICE_BYTES, ZEROES, ReadySegment, Segments, UsedSegment
+from wheeld.journal.segments import ReadySegment, Segments, UsedSegment
+from wheeld.journal.supply import SCRATCH_NAME, SLICE_BYTES, ZEROES
 from wheeld.runtime.files import fsync_directory
 
 
@@ -34,7 +35,7 @@ def open_tail(directory: Path, store_uuid: bytes, scan: Scan, segment_bytes: int
     assert header is not None
     fd = ops.open(used[-1].path, create=False)
     _mend_tail(fd, scan, header, ops)
-    return fd, Segments(directory, segment_bytes, ops, used, ready, used[-1].number + len(ready) + 1)
+    return fd, Segments(segment_bytes, used, ready)
 
 
 def _create(directory: Path, store_uuid: bytes, segment_bytes: int, ops: FileOps) -> tuple[int, Segments]:
@@ -46,7 +47,7 @@ def _create(directory: Path, store_uuid: bytes, segment_bytes: int, ops: FileOps
     ops.write_synced(fd, [SegmentHeader(store_uuid, 1, 1, 0, segment_bytes).encode()], 0)
     target = directory / segment_name(1)
     ops.rename(scratch, target)
-    return fd, Segments(directory, segment_bytes, ops, [UsedSegment(1, target, 1, segment_bytes)], [], 2)
+    return fd, Segments(segment_bytes, [UsedSegment(1, target, 1, segment_bytes)], [])
 
 
 def _usable_ready(scan: Scan, segment_bytes: int, ops: FileOps) -> list[ReadySegment]:

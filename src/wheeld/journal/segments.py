@@ -1,26 +1,22 @@
-"""The segment files of an open journal: which hold groups, which stand ready, and how one becomes the other.
+"""The segment files of an open journal: which hold groups, which stand ready, which may go.
 
-Owns the files' life: made and written with zeroes under a scratch name, renamed when ready, begun with a header,
-recycled by rename or removed once released. Used by the writer thread only. Invariant: files go away oldest first, each
-durably before the next, so that a crash never leaves a gap; numbers are never used twice.
+Owns the two lists and their lock; makes no file operation, so that whoever asks never waits for the disk. The writer
+takes from `ready`, the supply (a thread of its own) adds to it and takes from the old end of `used`. Invariants: the
+last segment whose header is durable is never let go, for a start finds the journal by it; a segment that waits for its
+first group is durable under its name.
 """
 
 from __future__ import annotations
 
-import errno
+import threading
+import time
 from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
-from wheeld.journal.files import FileOps
-from wheeld.journal.format import SegmentHeader, segment_name
+from wheeld.journal.errors import JournalFailedError
 from wheeld.model import limits
-
-SCRATCH_NAME: Final = "segment.new"
-SLICE_BYTES: Final = 256 * 1024  # a smaller slice takes hardly less time: the sync of fresh blocks commits metadata
-NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
-ZEROES: Final = bytes(SLICE_BYTES)
 
 
 class UsedSegment(NamedTuple):
@@ -43,23 +39,20 @@ class ReadySegment(NamedTuple):
 class Segments:
     """See the module."""
 
-    def __init__(
-        self,
-        directory: Path,
-        segment_bytes: int,
-        ops: FileOps,
-        used: Sequence[UsedSegment],
-        ready: Sequence[ReadySegment],
-        next_number: int,
-    ) -> None:
-        self._directory = directory
-        self._segment_bytes = segment_bytes
-        self._ops = ops
+    def __init__(self, segment_bytes: int, used: Sequence[UsedSegment], ready: Sequence[ReadySegment]) -> None:
+        self.segment_bytes = segment_bytes
+        self.next_number = used[-1].number + len(ready) + 1  # changed by the supply
+        self.changed = threading.Condition()
         self.used = deque(used)
         self.ready = deque(ready)
-        self._next_number = next_number
-        self._scratch_fd = -1
-        self.prepared_bytes = 0
+        self.free_space_low = False  # written by the supply, read by anyone
+        self.stalled = False  # written by the writer, read by anyone
+        self.ended = False
+        self._failure: JournalFailedError | None = None
+        self._closing = False
+        self._released_up_to = 0
+        self._begun_group = used[-1].first_group
+        self._begun_at: deque[float] = deque()
 
     @property
     def count(self) -> int:
@@ -71,57 +64,84 @@ class Segments:
         """The segment that takes the next group."""
         return self.used[-1]
 
-    @property
-    def preparing(self) -> bool:
-        """Whether a new segment is under way: its space is reserved, `prepared_bytes` of it are written."""
-        return self._scratch_fd >= 0
+    # -- the writer's side -------------------------------------------------------
+    def begin_next(self, first_group: int) -> UsedSegment:
+        """Go on to the next ready segment; waits for one when there is none."""
+        with self.changed:
+            while not self.ready:
+                if self._failure is not None:
+                    raise self._failure
+                if self._closing and self.free_space_low:
+                    raise JournalFailedError("closed while groups waited for disk space: they are not durable")
+                self.stalled = self.free_space_low
+                self.changed.wait()
+            self.stalled = False
+            ready = self.ready.popleft()
+            begun = UsedSegment(ready.number, ready.path, first_group, ready.size)
+            self.used.append(begun)
+            self._begun_at.append(time.monotonic())
+            self.changed.notify_all()
+            return begun
 
-    def prepare_slice(self) -> None:
-        """One step of making a new segment: first reserve its space (OSError ENOSPC), then write it slice by slice."""
-        scratch = self._directory / SCRATCH_NAME
-        if self._scratch_fd < 0:
-            self._scratch_fd = self._ops.open(scratch, create=True)
-            self.prepared_bytes = 0
-            self._ops.allocate(self._scratch_fd, self._segment_bytes)
-            return
-        # Zeroes are really written: a sync into blocks that are only reserved would have to change the file's metadata.
-        length = min(SLICE_BYTES, self._segment_bytes - self.prepared_bytes)
-        self._ops.write_synced(self._scratch_fd, [ZEROES[:length]], self.prepared_bytes)
-        self.prepared_bytes += length
-        if self.prepared_bytes >= self._segment_bytes:
-            self._close_scratch()
-            self._add_ready(scratch, self._segment_bytes)
+    def note_begun(self) -> None:
+        """The current segment's header is durable, and its first group: the segments before it may go."""
+        with self.changed:
+            self._begun_group = self.current.first_group
+            self.changed.notify_all()
 
-    def abandon_preparation(self) -> None:
-        """Give back what a half-made segment takes; the next slice begins anew."""
-        if self._scratch_fd >= 0:
-            self._close_scratch()
-            self._ops.unlink(self._directory / SCRATCH_NAME)
-
-    def _close_scratch(self) -> None:
-        fd, self._scratch_fd = self._scratch_fd, -1
-        self.prepared_bytes = 0
-        self._ops.close(fd)
-
-    def _add_ready(self, path: Path, size: int) -> None:
-        target = self._directory / segment_name(self._next_number)
-        self._ops.rename(path, target)
-        self.ready.append(ReadySegment(self._next_number, target, size))
-        self._next_number += 1
-
-    def begin_next(self, store_uuid: bytes, first_group: int, previous_crc: int) -> tuple[int, bytes]:
-        """Go on to the next ready segment; returns its descriptor and the header to write with the first group."""
-        segment = self.ready[0]
-        fd = self._ops.open(segment.path, create=False)
-        self.ready.popleft()
-        self.used.append(UsedSegment(segment.number, segment.path, first_group, segment.size))
-        return fd, SegmentHeader(store_uuid, segment.number, first_group, previous_crc, segment.size).encode()
-
+    # -- anybody's side ----------------------------------------------------------
     def release(self, up_to_group: int) -> None:
-        """Recycle or remove the segments whose groups are all at most `up_to_group`; the current one always stays."""
-        while len(self.used) > 1 and self.used[1].first_group <= up_to_group + 1:
-            segment = self.used.popleft()
-            if segment.size == self._segment_bytes and len(self.ready) < limits.READY_SEGMENTS_MAX:
-                self._add_ready(segment.path, segment.size)
-            else:
-                self._ops.unlink(segment.path)
+        """The segments whose groups are all at most `up_to_group` may go."""
+        with self.changed:
+            if up_to_group > self._released_up_to:
+                self._released_up_to = up_to_group
+                self.changed.notify_all()
+
+    def close_soon(self) -> None:
+        """Nothing will be released any more: whoever waits for disk space need not."""
+        with self.changed:
+            self._closing = True
+            self.changed.notify_all()
+
+    def end(self) -> None:
+        """No segment will be needed: the supply does what was released and ends."""
+        with self.changed:
+            self.ended = True
+            self.changed.notify_all()
+
+    # -- the supply's side; the caller holds the lock -----------------------------
+    @property
+    def wanted(self) -> int:
+        """How many ready segments there should be: one, and what the last second has used up."""
+        horizon = time.monotonic() - limits.READY_WINDOW_MS / 1000
+        while self._begun_at and self._begun_at[0] < horizon:
+            self._begun_at.popleft()
+        return min(1 + len(self._begun_at), limits.READY_AHEAD_MAX)
+
+    def pop_released(self) -> UsedSegment | None:
+        """The oldest segment, when nobody needs it any more."""
+        if len(self.used) > 1 and self.used[1].first_group <= min(self._released_up_to + 1, self._begun_group):
+            return self.used.popleft()
+        return None
+
+    # -- the supply's side; the caller does not hold the lock ----------------------
+    def add_ready(self, segment: ReadySegment) -> None:
+        """One more, under the next number; durable."""
+        with self.changed:
+            self.ready.append(segment)
+            self.next_number += 1
+            self.changed.notify_all()
+
+    def note_space(self, low: bool) -> bool:
+        """Remember whether the disk has no room for the next segment; True when that is news."""
+        with self.changed:
+            news = self.free_space_low != low
+            self.free_space_low = low
+            self.changed.notify_all()
+            return news
+
+    def fail(self, failure: JournalFailedError) -> None:
+        """There will be no further segment."""
+        with self.changed:
+            self._failure = failure
+            self.changed.notify_all()

@@ -1,28 +1,24 @@
 """The one thread that writes groups: frame, write, sync, tell; then the next.
 
-Owns the current segment's descriptor and, through `Segments`, all files while the journal is open. Shared fields say
-who writes them. Invariants: group N+1 is written only after group N is durable; a failed write or sync is never tried
-again; a full disk makes the thread wait for a segment to be released, it never makes it give up a group.
+Owns the current segment's descriptor. Shared fields say who writes them. Invariants: group N+1 is written only after
+group N is durable; a failed write or sync is never tried again; a full disk makes the thread wait for a segment, it
+never makes it give up a group. Between two syncs nothing else touches the disk: segments come from the supply.
 """
 
 from __future__ import annotations
 
 import queue
 import threading
-import time
-from collections import deque
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from wheeld.journal import _journal
 from wheeld.journal.errors import JournalFailedError
 from wheeld.journal.files import FileOps
-from wheeld.journal.format import FIRST_GROUP_OFFSET
-from wheeld.journal.segments import NO_SPACE, Segments
+from wheeld.journal.format import FIRST_GROUP_OFFSET, SegmentHeader
+from wheeld.journal.segments import Segments
 from wheeld.journal.sync_times import SyncTimes
 
-SPACE_RETRY_S: Final = 1.0
-IDLE_S: Final = 0.005
 PADDING: Final = bytes(_journal.ALIGN)
 
 
@@ -34,21 +30,15 @@ class Append(NamedTuple):
     time_ms: int
 
 
-class Release(NamedTuple):
-    """Order: segments up to this group may go."""
-
-    up_to_group: int
-
-
 class Close(NamedTuple):
     """Order: end once everything before is done."""
 
 
-Order = Append | Release | Close
+Order = Append | Close
 
 
 class Hooks(NamedTuple):
-    """Called from the writer thread."""
+    """Called from the journal's threads."""
 
     on_durable: Callable[[int], None]
     on_failure: Callable[[BaseException], None]
@@ -74,22 +64,14 @@ class Writer:
         self.last_durable, self._last_crc = last  # written by the thread, read by anyone
         self._hooks = hooks
         self._orders: queue.SimpleQueue[Order] = queue.SimpleQueue()
-        self._waiting: deque[Order] = deque()  # taken while no segment was free
-        self._space_retry_at = 0.0
         self._thread = threading.Thread(target=self._run, name="wheeld-journal", daemon=True)
-        self.failure: JournalFailedError | None = None  # written by the thread, read by anyone
-        self.free_space_low = False  # written by the thread, read by anyone
-        self.stalled = False  # written by the thread, read by anyone
+        self._failing = threading.Lock()
+        self.failure: JournalFailedError | None = None  # written once by either thread, read by anyone
         self.taken_bytes = (
             0  # payload bytes of the groups that are durable; written by the thread, read by the appender
         )
         self.bytes_written = 0  # written by the thread, read by anyone
         self.sync_times = SyncTimes()
-
-    @property
-    def segment_count(self) -> int:
-        """Segment files that exist."""
-        return self._segments.count
 
     def start(self) -> None:
         """Start the thread."""
@@ -103,79 +85,29 @@ class Writer:
         """Wait for the thread's end, which a Close brings about."""
         self._thread.join()
 
+    def fail(self, error: BaseException) -> None:
+        """The journal takes nothing more; the first cause counts, and is told once. Any thread."""
+        failure = error
+        if not isinstance(failure, JournalFailedError):
+            failure = JournalFailedError(f"journal write failed: {error!r}")
+            failure.__cause__ = error
+        with self._failing:
+            if self.failure is not None:
+                return
+            self.failure = failure
+        self._segments.fail(failure)
+        self._orders.put(Close())
+        self._hooks.on_failure(failure)
+
     def _run(self) -> None:
         try:
-            while self._perform(self._next_order()):
-                pass
-            self._segments.abandon_preparation()
+            while isinstance(order := self._orders.get(), Append) and self.failure is None:
+                self._write(order)
         except BaseException as error:
-            failure = (
-                error
-                if isinstance(error, JournalFailedError)
-                else JournalFailedError(f"journal write failed: {error!r}")
-            )
-            failure.__cause__ = None if failure is error else error
-            self.failure = failure
-            self._hooks.on_failure(failure)
+            self.fail(error)
         finally:
             self._ops.close(self._fd)
-
-    def _perform(self, order: Order) -> bool:
-        """Do one order; False for the last one."""
-        if isinstance(order, Append):
-            self._write(order)
-        elif isinstance(order, Release):
-            self._segments.release(order.up_to_group)
-            self._note_space()
-        return not isinstance(order, Close)
-
-    def _next_order(self) -> Order:
-        """The next order; time without orders goes into making the next segment ready."""
-        if self._waiting:
-            return self._waiting.popleft()
-        patience_s = IDLE_S  # between the groups of a busy journal there are gaps too, and a slice outlasts them
-        while not self._segments.ready:
-            order = self._await_space() if self.free_space_low else self._await_order(patience_s)
-            if order is not None:
-                return order
-            self._prepare()
-            patience_s = 0.0
-        return self._orders.get()
-
-    def _await_order(self, patience_s: float) -> Order | None:
-        """An order, or None when none comes in time."""
-        try:
-            return self._orders.get(timeout=patience_s)
-        except queue.Empty:
-            return None
-
-    def _await_space(self) -> Order | None:
-        """An order, or None when it is time to try for space again."""
-        return self._await_order(max(0.0, self._space_retry_at - time.monotonic()))
-
-    def _prepare(self) -> None:
-        """One step of making the next segment, unless the disk is full."""
-        if self.free_space_low and time.monotonic() < self._space_retry_at:
-            return
-        try:
-            self._segments.prepare_slice()
-        except OSError as error:
-            if error.errno not in NO_SPACE:
-                raise
-            self._segments.abandon_preparation()
-            self._space_retry_at = time.monotonic() + SPACE_RETRY_S
-            self._set_space_low(True)
-        self._note_space()
-
-    def _note_space(self) -> None:
-        """The shortage is over once a segment is ready."""
-        if self._segments.ready:
-            self._set_space_low(False)
-
-    def _set_space_low(self, low: bool) -> None:
-        if self.free_space_low != low:
-            self.free_space_low = low
-            self._hooks.on_space_low(low)
+            self._segments.end()
 
     def _write(self, group: Append) -> None:
         size = _journal.frame_size(len(group.payload))
@@ -192,43 +124,14 @@ class Writer:
         self.taken_bytes += len(group.payload)
         self.bytes_written += size + len(lead)
         self.sync_times.add(elapsed_ns)
+        if lead:
+            self._segments.note_begun()
         self._hooks.on_durable(group.number)
-        self._keep_pace()
-
-    def _keep_pace(self) -> None:
-        """Without idle time, make the next segment all the same.
-
-        Its space is reserved at once, so that a full disk shows early. It is written over the second half of this one:
-        before that a release may bring a recycled segment, which costs nothing.
-        """
-        segments = self._segments
-        if segments.ready:
-            return
-        if not segments.preparing:
-            self._prepare()
-        due_bytes = 2 * self._offset - segments.current.size
-        while segments.preparing and not segments.ready and segments.prepared_bytes < due_bytes:
-            self._prepare()
 
     def _switch(self, first_group: int) -> bytes:
         """Go on in the next segment; returns its header, to be written with its first group."""
-        while not self._segments.ready:
-            self._prepare()
-            if self.free_space_low:
-                self._stall()
-        self.stalled = False
-        fd, header = self._segments.begin_next(self._store_uuid, first_group, self._last_crc)
+        segment = self._segments.begin_next(first_group)
+        fd = self._ops.open(segment.path, create=False)
         self._ops.close(self._fd)
         self._fd, self._offset = fd, FIRST_GROUP_OFFSET
-        return header
-
-    def _stall(self) -> None:
-        """No segment and no space: serve releases, which bring segments back; everything else waits its turn."""
-        self.stalled = True
-        order = self._await_space()
-        if isinstance(order, Release):
-            self._perform(order)
-        elif isinstance(order, Close):
-            raise JournalFailedError("closed while groups waited for disk space: they are not durable")
-        elif order is not None:
-            self._waiting.append(order)
+        return SegmentHeader(self._store_uuid, segment.number, first_group, self._last_crc, segment.size).encode()

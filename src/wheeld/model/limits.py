@@ -92,10 +92,11 @@ GROUP_BYTES_HARD: Final = SEGMENT_BYTES - JOURNAL_BLOCK_BYTES - JOURNAL_GROUP_HE
 """The largest payload of a group: what a segment holds behind its header block."""
 JOURNAL_QUEUED_BYTES_MAX: Final = 2 * GROUP_BYTES_HARD
 """Groups appended and not yet durable; past this the caller must hold its groups back."""
-READY_SEGMENTS_MAX: Final = 8
-"""Released segments kept for reuse; more of them are removed."""
 STAGED_BYTES_MAX: Final = 2 * MIB
 """Submits wait at the door while this much is decided and not yet taken into a group."""
+SUBMIT_BYTES_MAX: Final = 256 * MIB
+"""Batches that were handed to the driver and not yet answered, of all streams and calls together; past this further ones
+are refused with STORE_BUSY. A stream that is alone meets its own window long before."""
 
 # Memory and disk
 RESIDENT_BYTES_DEFAULT: Final = 2048 * MIB
@@ -103,6 +104,13 @@ RETAINED_BYTES_SUBMIT_MAX: Final = 512 * MIB
 """Past this many journal bytes that the storekeeper has not yet folded, submits are refused."""
 RETAINED_BYTES_GRANT_MAX: Final = 1024 * MIB
 """Past this many, grants stop too. Acks always go through."""
+READY_SEGMENTS_MAX: Final = RETAINED_BYTES_SUBMIT_MAX // SEGMENT_BYTES + 2
+"""Released segments kept for reuse; more of them are removed. A bulk submitter has at most the rest of these in use when
+the store is that far behind, so that its segments go round and none is made."""
+READY_AHEAD_MAX: Final = READY_SEGMENTS_MAX // 2
+"""Segments made ahead at most; fewer than are kept, so that none is removed where one is made soon after."""
+READY_WINDOW_MS: Final = 1 * SECOND_MS
+"""As many segments as were begun within this time are made ahead, and one."""
 DEPARTED_REMEMBERED_MAX: Final = 4_000_000
 """Ids that left memory while a load is under way; past this the load is abandoned and asked for again."""
 RECENT_KEYS_MAX: Final = 2_000_000
@@ -123,6 +131,12 @@ NEAR_MS: Final = 1 * MINUTE_MS
 # Firing
 LEAD_MS_MIN: Final = 5
 LEAD_MS_MAX: Final = 50
+BEAT_MS_MAX: Final = 60 * SECOND_MS
+"""An idle daemon beats at least this often."""
+CLOCK_STEP_MS: Final = 20
+"""A wall clock that moves against boot time by more than this within two beats was stepped."""
+CLOCK_READS_MAX: Final = 8
+"""Tries to read both clocks without a pause between the readings."""
 GRANTS_PER_TICK_MAX: Final = 4096
 EXPIRIES_PER_TICK_MAX: Final = 4096
 QUEUE_TURN_JOBS: Final = 256

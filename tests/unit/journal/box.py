@@ -69,7 +69,7 @@ def build(directory: Path, payloads: Sequence[bytes], segment_bytes: int = SEGME
     for payload in payloads:
         box.write(payload)
     path = sorted(directory.glob("segment-*.journal"))
-    current = box.journal._writer._segments.current.path
+    current = box.journal._segments.current.path
     box.close()
     assert current in path
     return current

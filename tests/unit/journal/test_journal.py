@@ -25,13 +25,31 @@ from wheeld.journal.errors import (
 from wheeld.journal.files import SystemFiles
 from wheeld.journal.format import BLOCK_BYTES, FIRST_GROUP_OFFSET, group_bytes_max
 from wheeld.journal.reader import JournalReader
-from wheeld.journal.segments import SLICE_BYTES
 from wheeld.model import limits
 
 
 def wait_until_ready(box: Box) -> None:
-    """Let the writer finish its next segment: an order behind it in the queue is served only between slices."""
-    while not box.journal._writer._segments.ready:
+    """Let the supply finish the next segment."""
+    while not box.journal._segments.ready:
+        os.sched_yield()
+
+
+def segments_at_rest(box: Box) -> None:
+    """Let the supply do all that there is to do: then no file is renamed or removed until somebody asks for more."""
+    segments = box.journal._segments
+
+    def busy() -> bool:
+        with segments.changed:
+            releasable = len(segments.used) > 1 and segments.used[1].first_group <= min(
+                segments._released_up_to + 1, segments._begun_group
+            )
+            return (
+                releasable
+                or len(segments.ready) < segments.wanted
+                or segments.count != len(list(box.directory.glob("segment-*.journal")))
+            )
+
+    while busy():
         os.sched_yield()
 
 
@@ -88,10 +106,11 @@ def test_released_segments_are_recycled_and_files_stay_few(tmp_path: Path) -> No
     inodes = set()
     for _ in range(200):
         box.journal.release(max(0, box.journal.last_group - 3))
-        box.write(os.urandom(25_000))  # behind the release, so that no file is renamed while the files are looked at
+        box.write(os.urandom(25_000))
+        segments_at_rest(box)
         inodes |= {path.stat().st_ino for path in (tmp_path / "journal").glob("segment-*.journal")}
-    assert box.journal.segments <= 7
-    assert len(inodes) <= 8, "segments must be recycled rather than made"
+    assert box.journal.segments <= limits.READY_SEGMENTS_MAX + 4
+    assert len(inodes) <= limits.READY_SEGMENTS_MAX + 4, "segments must be recycled rather than made"
     box.close()
     box = Box(tmp_path / "journal")
     assert box.journal.last_group == 200
@@ -104,7 +123,7 @@ def test_many_segments_released_at_once_are_removed(tmp_path: Path) -> None:
         box.write(bytes(25_000))
     assert box.journal.segments >= 20
     box.journal.release(40)
-    box.write(b"")
+    segments_at_rest(box)
     assert box.journal.segments <= limits.READY_SEGMENTS_MAX + 2
     box.close()
 
@@ -190,43 +209,69 @@ def test_a_reader_refuses_damage_and_positions_that_do_not_exist(tmp_path: Path)
         read_groups(tmp_path / "journal", 3)
 
 
-class GatedFiles(FaultyFiles):
-    """Writes wait until the gate is open."""
+class WatchedFiles(SystemFiles):
+    """Notes which thread does what; what is not a group's write waits until the gate is open."""
 
     def __init__(self) -> None:
-        super().__init__()
+        self.done: list[tuple[str, str]] = []
         self.gate = threading.Event()
         self.gate.set()
 
+    def _note(self, what: str) -> None:
+        thread = threading.current_thread().name
+        self.done.append((thread, what))
+        if thread == "wheeld-segments":
+            self.gate.wait()
+
+    def allocate(self, fd: int, size: int) -> None:
+        self._note("allocate")
+        super().allocate(fd, size)
+
     def write_synced(self, fd: int, parts: Sequence[bytes | memoryview], offset: int) -> int:
-        self.gate.wait()
+        self._note("write" if any(map(any, parts)) else "zeroes")
         return super().write_synced(fd, parts, offset)
 
+    def rename(self, source: Path, target: Path) -> None:
+        self._note("rename")
+        super().rename(source, target)
 
-def test_a_busy_journal_makes_its_next_segment_slice_by_slice_over_the_second_half(tmp_path: Path) -> None:
-    segment_bytes, fitting = 8 * SLICE_BYTES, 31  # groups of 64 KiB in a segment of 2 MiB
-    files = GatedFiles()
-    box = Box(tmp_path / "journal", segment_bytes=segment_bytes, ops=files)
-    wait_until_ready(box)
-    files.written.clear()
-    files.gate.clear()
-    for number in range(1, 2 * fitting + 2):
-        box.journal.append(number, b"x" * (65536 - 64), 1)  # all queued, so that the writer is never idle
-    files.gate.set()
-    for number in range(1, 2 * fitting + 2):
-        box.wait(number)
+    def unlink(self, path: Path) -> None:
+        self._note("unlink")
+        super().unlink(path)
+
+
+def test_the_thread_that_syncs_groups_does_nothing_else_to_the_disk(tmp_path: Path) -> None:
+    files = WatchedFiles()
+    box = Box(tmp_path / "journal", ops=files)
+    for _ in range(3 * limits.READY_SEGMENTS_MAX):
+        box.write(os.urandom(group_bytes_max(SEGMENT_BYTES)))  # a segment each, more than are kept
+    box.journal.release(box.journal.last_group)
+    segments_at_rest(box)
+    box.write(b"in a recycled segment")
     box.close()
-    slices_behind = [0]  # by group: how many slices of zeroes were written between it and the next
-    for _, data in files.written:
-        if any(data):
-            slices_behind.append(0)
-        else:
-            slices_behind[-1] += 1
-    assert sum(slices_behind[: fitting + 1]) == 0, "the segment behind the first is ready"
-    second = slices_behind[fitting + 1 : 2 * fitting + 1]
-    assert sum(second) == segment_bytes // SLICE_BYTES, "ready when the next group needs it"
-    assert sum(second[: fitting // 2]) == 0, "a release may still bring a segment"
-    assert max(second) == 1, "no group waits for more than a slice"
+    done = set(files.done)
+    assert {what for thread, what in done if thread == "wheeld-journal"} == {"write"}
+    assert {what for thread, what in done if thread == "wheeld-segments"} == {"allocate", "zeroes", "rename", "unlink"}
+
+
+def test_groups_do_not_wait_for_a_segment_that_is_made_or_removed_beside(tmp_path: Path) -> None:
+    files = WatchedFiles()
+    box = Box(tmp_path / "journal", ops=files)
+    segments_at_rest(box)
+    for _ in range(5):
+        box.write(os.urandom(group_bytes_max(SEGMENT_BYTES)))
+    segments_at_rest(box)
+    ready = len(box.journal._segments.ready)
+    assert ready >= 2, "a busy journal has more than one made ahead"
+    files.gate.clear()
+    for _ in range(ready):
+        box.journal.release(box.journal.last_group)
+        box.write(os.urandom(group_bytes_max(SEGMENT_BYTES)))
+    box.journal.append(box.journal.last_group + 1, os.urandom(group_bytes_max(SEGMENT_BYTES)), 1)
+    assert box.events.empty(), "the next group needs a segment, and none is left"
+    files.gate.set()
+    box.wait(6 + ready)
+    box.close()
 
 
 @pytest.mark.parametrize("error", [errno.EIO, errno.ENOSPC])
@@ -278,7 +323,7 @@ def test_a_hook_that_raises_ends_the_journal(tmp_path: Path) -> None:
 def test_a_full_disk_is_told_a_segment_ahead_and_releases_let_groups_go_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("wheeld.journal.writer.SPACE_RETRY_S", 0.01)
+    monkeypatch.setattr("wheeld.journal.supply.SPACE_RETRY_S", 0.01)
     files = FaultyFiles()
     files.allocate_full = False
     box = Box(tmp_path / "journal", ops=files)
@@ -305,7 +350,7 @@ def test_a_full_disk_is_told_a_segment_ahead_and_releases_let_groups_go_on(
 
 
 def test_groups_go_on_by_themselves_once_the_disk_has_space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("wheeld.journal.writer.SPACE_RETRY_S", 0.01)
+    monkeypatch.setattr("wheeld.journal.supply.SPACE_RETRY_S", 0.01)
     files = FaultyFiles()
     box = Box(tmp_path / "journal", ops=files)
     wait_until_ready(box)

@@ -145,7 +145,7 @@ def test_no_lost_block_before_the_last_group_passes_for_a_torn_tail(
     for number in range(21, 45):
         full = rng.randint(1, 4) * BLOCK_BYTES - 64
         box.write(rng.randbytes(full - rng.choice([0, 1, 2000, 4031])))
-        starts[number] = (box.journal._writer._segments.current.path, box.journal._writer._offset)
+        starts[number] = (box.journal._segments.current.path, box.journal._writer._offset)
     box.close()
     begun = scan_journal(first.parent, STORE).begun
     assert len(begun) >= 4
