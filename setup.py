@@ -20,6 +20,8 @@ CORE_PARTS = "core control dispatch entries keys lease loads pool ready release 
 CORE_C = [f"native/core/wh_{part}.c" for part in CORE_PARTS.split()]
 CORE_C += [*WHEEL_C, "native/common/wh_memory.c", "native/common/wh_siphash.c"]
 
+CLIENT_C = ["native/wire/wh_client.c", "native/wire/wh_pb.c"]
+
 # Short name -> (module, Cython source, C sources). A .pyx is never named like a .c of its folder: Cython overwrites it.
 MODULES: dict[str, tuple[str, str, list[str]]] = {
     "core": ("wheeld.core._core", "native/cython/_core.pyx", CORE_C),
@@ -34,6 +36,8 @@ MODULES: dict[str, tuple[str, str, list[str]]] = {
         [f"native/fold/{name}.c" for name in ("wh_fold", "wh_fold_entry", "wh_fold_finish", "wh_rows")],
     ),
     "timer": ("wheeld.runtime._timer", "native/cython/_timer.pyx", []),
+    "produce": ("wheeld.wire._produce", "native/cython/_produce.pyx", CLIENT_C),
+    "work": ("wheeld.wire._work", "native/cython/_work.pyx", CLIENT_C),
     "wire": (
         "wheeld.wire._wire",
         "native/cython/_wire.pyx",

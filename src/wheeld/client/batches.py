@@ -3,7 +3,7 @@
 Owns: the producer session, its batch numbers, the queue of submits, the batches in flight. Natural batching: a batch
 is what arrived while the ones before were under way; nobody waits for a timer. Invariants: a number is used for one
 content only; a batch keeps its number through all its tries; no batch is begun that would push the oldest open one
-out of the daemon's memory of the session.
+out of the daemon's memory of the session. Per job there is a waiter and its bytes, and no other Python object.
 """
 
 from __future__ import annotations
@@ -17,16 +17,23 @@ from typing import TYPE_CHECKING, Any, Final
 
 from wheeld.client.channel import Caller
 from wheeld.client.failures import Unreachable, refusal
+from wheeld.client.handle import JobHandle
 from wheeld.model import errors, limits
 from wheeld.model.errors import Misused, Refused, WheeldError
+from wheeld.wire._produce import Waiter, answer, cut, read_results, wake
 
 if TYPE_CHECKING:
     import grpc
+
+    from wheeld.client.client import Client
 
 _METHOD: Final = "/wheeld.v1.JobService/BatchCreateJobs"
 _BATCH_BYTES_MAX: Final = limits.MESSAGE_BYTES_MAX - 4 * limits.KIB
 _WAITING_BYTES_MAX: Final = 64 * limits.MIB
 _NUMBERS_AHEAD_MAX: Final = limits.PRODUCER_BATCHES_REMEMBERED // 2
+_WHOLE_JOBS_MAX: Final = 100
+"""So many jobs at most are sent as they came; of more, half goes at once. Callers that wait for each of their jobs
+come back together: in one batch they and the daemon would take turns, in two they work at the same time."""
 
 
 @cache
@@ -36,50 +43,61 @@ def _messages() -> Any:
     return job_service_pb2
 
 
-def _refused(result: Any) -> Refused:
-    text = f"the job was refused: {result.field}" if result.field else "the job was refused"
-    return refusal(result.code, text, result.field)
+def _refused(code: int, field: str) -> Refused:
+    return refusal(code, f"the job was refused: {field}" if field else "the job was refused", field)
 
 
 class Batcher:
     """Submits of one client on one event loop. Used from that loop only."""
 
-    def __init__(self, channel: grpc.Channel, caller: Caller, batches_in_flight: int) -> None:
+    def __init__(self, channel: grpc.Channel, caller: Caller, batches_in_flight: int, client: Client) -> None:
         self._method: Any = channel.unary_unary(_METHOD)
         self._caller = caller
         self._in_flight_max = batches_in_flight
+        self._client = client
         self._session = uuid.uuid4().hex
         self._next_number = 1
         self._open: set[int] = set()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._waiting: deque[tuple[bytes, asyncio.Future[Any]]] = deque()
+        self._jobs: list[bytes] = []
+        self._waiters: list[Waiter] = []
         self._waiting_bytes = 0
+        self._jobs_away = 0
         self._room: deque[asyncio.Future[None]] = deque()
         self._loop = asyncio.get_running_loop()
         self._pump_due = False
 
-    async def submit(self, job: bytes) -> Any:
-        """The accepted JobResult of one encoded job; raises what became of it otherwise."""
-        while self._waiting_bytes > _WAITING_BYTES_MAX:
+    @property
+    def full(self) -> bool:
+        """Whether a submit must wait for `room` first."""
+        return self._waiting_bytes > _WAITING_BYTES_MAX
+
+    async def room(self) -> None:
+        """Return when there is room for another job."""
+        while self.full:
             turn = self._loop.create_future()
             self._room.append(turn)
             await turn
-        answered = self._loop.create_future()
-        self._waiting.append((job, answered))
+
+    def submit(self, job: bytes) -> Waiter:
+        """To be awaited at once: the handle of one encoded job; raises what became of it otherwise."""
+        waiter = Waiter(self._loop)
+        self._jobs.append(job)
+        self._waiters.append(waiter)
         self._waiting_bytes += len(job)
         if not self._pump_due:
             # One turn of the loop gathers all that is submitted in it.
             self._pump_due = True
             self._loop.call_soon(self._pump)
-        return await answered
+        return waiter
 
-    async def submit_all(self, jobs: Sequence[bytes]) -> list[Any]:
-        """One whole batch past the queue, within the window: its JobResults, refused ones included."""
+    async def submit_all(self, jobs: Sequence[bytes]) -> list[JobHandle | Refused]:
+        """One whole batch past the queue, within the window: a handle or the refusal of each of its jobs."""
         data = await self.submit_body(b"".join(jobs))
-        results = _messages().BatchCreateJobsResponse.FromString(data).results
-        if len(results) != len(jobs):
-            raise Refused(errors.INTERNAL, f"{len(results)} results for a batch of {len(jobs)} jobs")
-        return list(results)
+        try:
+            return read_results(data, len(jobs), self._client, JobHandle, _refused)
+        except ValueError as error:
+            raise Refused(errors.INTERNAL, str(error)) from None
 
     async def submit_body(self, body: bytes) -> bytes:
         """One batch of already joined jobs; the bytes of its response."""
@@ -93,7 +111,7 @@ class Batcher:
 
     async def close(self) -> None:
         """Wait for all that is under way."""
-        while self._waiting or self._open or self._pump_due:
+        while self._jobs or self._open or self._pump_due:
             if self._tasks:
                 await asyncio.wait(self._tasks)
             else:
@@ -112,14 +130,23 @@ class Batcher:
 
     def _pump(self) -> None:
         self._pump_due = False
-        while self._waiting and self._may_open():
-            jobs, futures = self._cut()
-            if not jobs:
+        while self._jobs and self._may_open():
+            body, waiters, taken_bytes = cut(self._jobs, self._waiters, self._share(), _BATCH_BYTES_MAX)
+            self._waiting_bytes -= taken_bytes
+            if not waiters:
                 continue
-            task = self._loop.create_task(self._run(self._take_number(), jobs, futures))
+            self._jobs_away += len(waiters)
+            task = self._loop.create_task(self._run(self._take_number(), body, waiters))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
         self._let_in()
+
+    def _share(self) -> int:
+        """How many jobs the next batch takes at most."""
+        jobs = len(self._jobs) + self._jobs_away
+        if self._in_flight_max == 1 or jobs <= _WHOLE_JOBS_MAX:
+            return limits.BATCH_JOBS_MAX
+        return min((jobs + 1) // 2, limits.BATCH_JOBS_MAX)
 
     def _let_in(self) -> None:
         while self._room:
@@ -127,50 +154,28 @@ class Batcher:
             if not turn.done():
                 turn.set_result(None)
 
-    def _cut(self) -> tuple[list[bytes], list[asyncio.Future[Any]]]:
-        jobs: list[bytes] = []
-        futures: list[asyncio.Future[Any]] = []
-        size = 0
-        while self._waiting and len(jobs) < limits.BATCH_JOBS_MAX:
-            job, answered = self._waiting[0]
-            if jobs and size + len(job) > _BATCH_BYTES_MAX:
-                break
-            self._waiting.popleft()
-            self._waiting_bytes -= len(job)
-            # A submit that was given up before it was sent is not sent.
-            if not answered.done():
-                size += len(job)
-                jobs.append(job)
-                futures.append(answered)
-        return jobs, futures
-
-    async def _run(self, number: int, jobs: list[bytes], futures: list[asyncio.Future[Any]]) -> None:
+    async def _run(self, number: int, body: bytes, waiters: list[Waiter]) -> None:
         try:
-            data = await self._send(number, b"".join(jobs))
-            results = _messages().BatchCreateJobsResponse.FromString(data).results
-            if len(results) != len(jobs):
-                raise Refused(errors.INTERNAL, f"{len(results)} results for a batch of {len(jobs)} jobs")
+            data = await self._send(number, body)
+            answer(data, waiters, self._client, JobHandle, _refused)
         except asyncio.CancelledError:
-            self._fail(futures, Unreachable("the event loop ended before the answer came"))
+            self._fail(waiters, Unreachable("the event loop ended before the answer came"))
             raise
         except WheeldError as error:
-            self._fail(futures, error)
+            self._fail(waiters, error)
+        except ValueError as error:
+            self._fail(waiters, Refused(errors.INTERNAL, str(error)))
         except Exception as error:
-            self._fail(futures, Refused(errors.INTERNAL, f"the batch could not be sent: {error!r}"))
-        else:
-            for result, answered in zip(results, futures, strict=True):
-                if answered.done():
-                    continue
-                if result.code:
-                    answered.set_exception(_refused(result))
-                else:
-                    answered.set_result(result)
+            self._fail(waiters, Refused(errors.INTERNAL, f"the batch could not be sent: {error!r}"))
+        finally:
+            self._jobs_away -= len(waiters)
+            # Not from here: a task cannot go on inside of another.
+            self._loop.call_soon(wake, waiters)
 
     @staticmethod
-    def _fail(futures: list[asyncio.Future[Any]], error: WheeldError) -> None:
-        for answered in futures:
-            if not answered.done():
-                answered.set_exception(error)
+    def _fail(waiters: list[Waiter], error: WheeldError) -> None:
+        for waiter in waiters:
+            waiter.fail(error)
 
     async def _send(self, number: int, body: bytes) -> bytes:
         try:

@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self, Unpack
 
 from wheeld.client.batches import Batcher
 from wheeld.client.channel import Caller, default_address, open_channel
-from wheeld.client.failures import Backoff, refusal
+from wheeld.client.failures import Backoff
 from wheeld.client.handle import JobHandle
-from wheeld.client.jobs import NO_OPTIONS, JobOptions, OptionWords, encode_job, write_when
+from wheeld.client.jobs import OptionWords, encode_words, write_when
 from wheeld.client.times import Moment, Span, span_seconds
 from wheeld.client.views import Attempt, Job, attempt_of, job_of
 from wheeld.model import errors, limits
-from wheeld.model.errors import Misused, WheeldError
+from wheeld.model.errors import Misused, Refused, WheeldError
 
 if TYPE_CHECKING:
     import grpc
@@ -71,15 +71,20 @@ class Client:
         **options: Unpack[OptionWords],
     ) -> JobHandle:
         """Create one job; returns when it is durable. Calls that run at the same time share a message."""
-        chosen = JobOptions(**options) if options else NO_OPTIONS
-        return await self.submit_encoded(
-            encode_job(type, payload, schedule_time=schedule_time, delay=delay, options=chosen)
-        )
+        job = encode_words(type, payload, schedule_time, delay, options)
+        batches = self._batches()
+        if batches.full:
+            await batches.room()
+        handle: JobHandle = await batches.submit(job)
+        return handle
 
     async def submit_encoded(self, job: bytes) -> JobHandle:
         """As `submit`, for a job that `encode_job` made."""
-        result = await self._batches().submit(job)
-        return JobHandle(self, result.job_id, result.duplicate)
+        batches = self._batches()
+        if batches.full:
+            await batches.room()
+        handle: JobHandle = await batches.submit(job)
+        return handle
 
     async def submit_many(
         self, jobs: Iterable[bytes], *, return_errors: bool = False
@@ -90,15 +95,15 @@ class Client:
         """
         batches = self._batches()
         answers: list[JobHandle | WheeldError] = []
-        window: list[asyncio.Task[list[Any]]] = []
+        window: list[asyncio.Task[list[JobHandle | Refused]]] = []
         try:
             for chunk in _chunks(jobs):
                 if len(window) >= self._batches_in_flight:
-                    answers += self._handles(await window.pop(0))
+                    answers += await window.pop(0)
                 window.append(asyncio.create_task(batches.submit_all(chunk)))
                 await asyncio.sleep(0)
             while window:
-                answers += self._handles(await window.pop(0))
+                answers += await window.pop(0)
         finally:
             for task in window:
                 task.cancel()
@@ -199,7 +204,7 @@ class Client:
                     hint="Make one Client for each running event loop.",
                 )
             self._loop = loop
-            self._batcher = Batcher(self._open(), self._caller, self._batches_in_flight)
+            self._batcher = Batcher(self._open(), self._caller, self._batches_in_flight, self)
         return self._batcher
 
     @staticmethod
@@ -232,14 +237,6 @@ class Client:
             if job.state.name == wanted:
                 return job
             raise
-
-    def _handles(self, results: Sequence[Any]) -> list[JobHandle | WheeldError]:
-        return [
-            refusal(result.code, f"the job was refused: {result.field}", result.field)
-            if result.code
-            else JobHandle(self, result.job_id, result.duplicate)
-            for result in results
-        ]
 
 
 def _chunks(jobs: Iterable[bytes]) -> Iterable[list[bytes]]:

@@ -6,20 +6,18 @@ from typing import TYPE_CHECKING
 
 from wheeld.client.times import Span
 from wheeld.client.views import Attempt, Job
+from wheeld.wire._produce import Handle
 
 if TYPE_CHECKING:
     from wheeld.client.client import Client
 
 
-class JobHandle:
+class JobHandle(Handle):
     """An accepted job. `duplicate`: the idempotency key was known, and this is the first submit's job."""
 
-    __slots__ = ("_client", "duplicate", "job_id")
+    __slots__ = ()
 
-    def __init__(self, client: Client, job_id: str, duplicate: bool) -> None:
-        self._client = client
-        self.job_id = job_id
-        self.duplicate = duplicate
+    _client: Client
 
     def __repr__(self) -> str:
         return f"JobHandle({self.job_id!r}{', duplicate=True' if self.duplicate else ''})"

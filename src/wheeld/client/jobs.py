@@ -13,10 +13,8 @@ from typing import Any, Final, TypedDict
 
 from wheeld.client.times import Moment, Span, moment_ns, set_ns, span_ns
 from wheeld.model import errors
-from wheeld.model.errors import Misused
-
-JOBS_TAG: Final = b"\x1a"
-"""Field 3, length-delimited: `jobs` of BatchCreateJobsRequest and of SubmitJobsRequest."""
+from wheeld.model.errors import Field, Misused
+from wheeld.wire._produce import job_element, job_head
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,16 +74,12 @@ class OptionWords(TypedDict, total=False):
 NO_OPTIONS: Final = JobOptions()
 
 
-_PAYLOAD_TAG: Final = b"\x1a"
-_SCHEDULE_TIME_TAG: Final = b"\x22"
-_DELAY_TAG: Final = b"\x2a"
-
-
-@cache
-def _duration() -> Any:
-    from google.protobuf import duration_pb2
-
-    return duration_pb2.Duration
+_SCHEDULE_TIME: Final = 4
+_DELAY: Final = 5
+"""Fields of NewJob."""
+_NANOS: Final = 1_000_000_000
+_SECONDS_MAX: Final = 1 << 62
+"""More than any time that the daemon takes, less than what a message holds."""
 
 
 @cache
@@ -110,23 +104,44 @@ def length_delimited(tag: bytes, body: bytes) -> bytes:
 
 def head_of(type: str, options: JobOptions) -> bytes:
     """The fields of a NewJob that are the same for every call of a handler: all but its payload and its time."""
-    job = _new_job()(type=type, queue=options.queue)
-    if options.priority is not None:
-        job.priority = options.priority
-    job.idempotency_key = options.key
-    job.routing_key = options.routing_key
-    job.trace_context = options.trace_context
-    job.namespace = options.namespace
-    if options.labels:
-        job.labels.update(options.labels)
+    try:
+        head = job_head(
+            type,
+            options.queue,
+            options.priority,
+            options.key,
+            options.routing_key,
+            options.labels,
+            options.trace_context,
+            options.namespace,
+        )
+    except OverflowError:
+        raise _bad_priority(options.priority) from None
+    if options.start_timeout is None and options.lease_duration is None and options.retry is None:
+        return head
+    job = _new_job()()
     if options.start_timeout is not None:
         set_ns(job.start_timeout, span_ns(options.start_timeout))
     if options.lease_duration is not None:
         set_ns(job.lease_duration, span_ns(options.lease_duration))
     if options.retry is not None:
         options.retry.write(job.retry_policy)
-    head: bytes = job.SerializeToString()
-    return head
+    rest: bytes = job.SerializeToString()
+    return head + rest
+
+
+def _bad_priority(priority: int | None) -> Misused:
+    return Misused(errors.FIELD_INVALID, f"priority {priority}", field=Field.PRIORITY)
+
+
+def _head_of_words(type: str, words: OptionWords) -> bytes:
+    """`head_of` for keyword arguments, without an object for them where they are plain."""
+    if "retry" in words or "start_timeout" in words or "lease_duration" in words:
+        return head_of(type, JobOptions(**words))
+    try:
+        return job_head(type, **words)
+    except OverflowError:
+        raise _bad_priority(words.get("priority")) from None
 
 
 @lru_cache(maxsize=1024)
@@ -148,22 +163,36 @@ def write_when(message: Any, schedule_time: Moment | None, delay: Span | None) -
         set_ns(message.delay, span_ns(delay))
 
 
-def _time_bytes(nanoseconds: int) -> bytes:
-    """Timestamp and Duration have the same fields."""
-    seconds, nanos = divmod(nanoseconds, 1_000_000_000)
-    encoded: bytes = _duration()(seconds=seconds, nanos=nanos).SerializeToString()
-    return encoded
+def _when_of(schedule_time: Moment | None, delay: Span | None) -> tuple[int, int, int]:
+    """(field, seconds, nanoseconds) of a job's time."""
+    if schedule_time is not None:
+        _one_time(schedule_time, delay)
+        field, nanoseconds = _SCHEDULE_TIME, moment_ns(schedule_time)
+    else:
+        assert delay is not None
+        field, nanoseconds = _DELAY, span_ns(delay)
+    seconds, nanoseconds = divmod(nanoseconds, _NANOS)
+    if not -_SECONDS_MAX < seconds < _SECONDS_MAX:
+        name, value = (Field.DELAY, delay) if field == _DELAY else (Field.SCHEDULE_TIME, schedule_time)
+        raise Misused(errors.FIELD_INVALID, f"beyond every time: {value!r}", field=name)
+    return field, seconds, nanoseconds
 
 
 def finish_job(head: bytes, payload: bytes, schedule_time: Moment | None, delay: Span | None) -> bytes:
     """A job's head with payload and time, as one `jobs` element of a batch message."""
-    body = head + length_delimited(_PAYLOAD_TAG, payload) if payload else head
-    if schedule_time is not None:
-        _one_time(schedule_time, delay)
-        body += length_delimited(_SCHEDULE_TIME_TAG, _time_bytes(moment_ns(schedule_time)))
-    elif delay is not None:
-        body += length_delimited(_DELAY_TAG, _time_bytes(span_ns(delay)))
-    return length_delimited(JOBS_TAG, body)
+    if type(payload) is not bytes:
+        payload = bytes(memoryview(payload))
+    if schedule_time is None and delay is None:
+        return job_element(head, payload)
+    return job_element(head, payload, *_when_of(schedule_time, delay))
+
+
+def encode_words(
+    type: str, payload: bytes, schedule_time: Moment | None, delay: Span | None, words: OptionWords
+) -> bytes:
+    """`encode_job` with the options as keyword arguments have them."""
+    head = _head_of_words(type, words) if words else _plain_head(type)
+    return finish_job(head, payload, schedule_time, delay)
 
 
 def encode_job(

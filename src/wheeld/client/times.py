@@ -10,6 +10,7 @@ import math
 import re
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
+from functools import lru_cache
 from typing import Any, Final, TypeAlias
 
 from wheeld.model import errors
@@ -35,6 +36,7 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 
 
+@lru_cache(maxsize=1024)
 def _text_ns(text: str) -> int:
     at, total = 0, Fraction(0)
     stripped = text.strip()

@@ -19,9 +19,15 @@ from wheeld.wire.pb.v1 import job_pb2
 
 
 async def test_submits_of_one_moment_share_a_batch(daemon: FakeDaemon, client: Client) -> None:
-    handles = await asyncio.gather(*(client.submit("t", str(n).encode()) for n in range(300)))
-    assert daemon.batch_sizes == [300]
-    assert [daemon.jobs[handle.job_id].payload for handle in handles] == [str(n).encode() for n in range(300)]
+    handles = await asyncio.gather(*(client.submit("t", str(n).encode()) for n in range(100)))
+    assert daemon.batch_sizes == [100]
+    assert [daemon.jobs[handle.job_id].payload for handle in handles] == [str(n).encode() for n in range(100)]
+
+
+async def test_many_submits_of_one_moment_go_in_two_halves(daemon: FakeDaemon, client: Client) -> None:
+    handles = await asyncio.gather(*(client.submit("t", str(n).encode()) for n in range(301)))
+    assert daemon.batch_sizes == [151, 150]
+    assert [daemon.jobs[handle.job_id].payload for handle in handles] == [str(n).encode() for n in range(301)]
 
 
 async def test_the_next_batch_is_what_came_while_the_last_was_away(daemon: FakeDaemon) -> None:
