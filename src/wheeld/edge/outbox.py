@@ -22,7 +22,9 @@ Ended = Callable[[Refused], None]
 
 
 class StreamOutbox:
-    """An Outbox whose messages one writer takes with `take`. All methods run on the event loop."""
+    """An Outbox whose messages one writer takes with `take`; `ready` tells it that there is one. All methods run on the
+    event loop.
+    """
 
     def __init__(self, codec: Codec, settles: Window, ended: Ended) -> None:
         self._codec = codec
@@ -36,14 +38,14 @@ class StreamOutbox:
         self._waiting = 0
         # Until the stream is open nothing can be written, however willing the worker is to read.
         self._waiting_max = 2 * limits.STREAM_JOBS_MAX
-        self.wake = asyncio.Event()
+        self.ready: Callable[[], None] = lambda: None
 
     # -- filled by the driver -------------------------------------------------
     def deliver(self, kind: int, count: int, data: bytes, fire_us: int) -> None:
         """See Outbox."""
         self._items.append((kind, count, data, fire_us))
         self._waiting += count
-        self.wake.set()
+        self.ready()
         if self._waiting > self._waiting_max:
             self._ended(Refused(errors.STORE_BUSY, f"{self._waiting} leases wait: the worker does not read its stream"))
 
@@ -59,7 +61,7 @@ class StreamOutbox:
         if revoked:
             self._control.append(self._codec.encode_revoked(revoked))
         self._open = True
-        self.wake.set()
+        self.ready()
 
     def allow(self, max_jobs: int) -> None:
         """The worker's credit has changed. What lies here by an older credit stays welcome."""
@@ -68,7 +70,7 @@ class StreamOutbox:
     def say(self, message: bytes) -> None:
         """A control message: it overtakes leases and answers."""
         self._control.append(message)
-        self.wake.set()
+        self.ready()
 
     def expect(self, size: int, batch: bytes, task: asyncio.Task[bytes]) -> None:
         """A settle batch is being decided; its answer goes out when it is done and those before it are."""
@@ -76,7 +78,7 @@ class StreamOutbox:
         task.add_done_callback(self._on_settled)
 
     def _on_settled(self, _task: asyncio.Task[bytes]) -> None:
-        self.wake.set()
+        self.ready()
 
     # -- emptied by the writer --------------------------------------------------
     def take(self) -> bytes | None:

@@ -1,8 +1,8 @@
 """StreamLeases: a worker's conversation, from `open` to its end.
 
-Owns one stream: its attachment to the driver, its reader and its writer. Invariants: `open` comes first and once;
-reading goes on while settles are made durable, up to a window; whatever ends the stream, the driver's close_stream is
-called once; reads and writes are never cancelled from here, they end with the call.
+Owns one stream: its attachment to the driver and its reader; its `Writer` writes. Invariants: `open` comes first and
+once; reading goes on while settles are made durable, up to a window; whatever ends the stream, the driver's
+close_stream is called once; reads and writes are never cancelled from here, they end with the call.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from wheeld.edge.hot_settle import refused_settles
 from wheeld.edge.opening import Opening, credit_of, opening_of, parse
 from wheeld.edge.outbox import StreamOutbox
 from wheeld.edge.window import Window
+from wheeld.edge.writer import Turns, Writer
 from wheeld.model import errors, limits
 from wheeld.model.errors import Refused, WheeldError
 from wheeld.runtime.clock import Clock
@@ -36,13 +37,16 @@ class LeaseStream:
     """One stream. `serve` is its whole life."""
 
     def __init__(
-        self, driver: Driver, codec: Codec, clock: Clock, gate: Gate, decisions: Decisions, context: Any
+        self, driver: Driver, codec: Codec, clock: Clock, gate: Gate, decisions: Decisions, turns: Turns, context: Any
     ) -> None:
         self._driver, self._codec, self._clock = driver, codec, clock
         self._gate, self._decisions, self._context = gate, decisions, context
         self._loop = asyncio.get_running_loop()
         self._settles = Window(SETTLES_IN_FLIGHT, 8 * limits.MESSAGE_BYTES_MAX)
         self._outbox = StreamOutbox(codec, self._settles, self._end)
+        self._writer = Writer(turns, context.write, self._next_message, self._on_written, self._on_writer_end)
+        self._outbox.ready = self._writer.kick
+        self._writer_ended: asyncio.Future[None] = self._loop.create_future()
         self._ended: asyncio.Future[WheeldError | None] = self._loop.create_future()
         self._opening: asyncio.Task[Opened] | None = None
         self._session = b""
@@ -55,7 +59,6 @@ class LeaseStream:
         """Return when the client is done and all is answered; raise what else ends the stream."""
         self._gate.admit_stream()
         reader = asyncio.create_task(self._read(), name="lease stream reader")
-        writer = asyncio.create_task(self._write(), name="lease stream writer")
         try:
             failure = await self._ended
             if failure is not None:
@@ -69,8 +72,8 @@ class LeaseStream:
             for timer in (self._ping_timer, self._drain_timer):
                 if timer is not None:
                     timer.cancel()
-            self._outbox.wake.set()
-        await writer
+            self._writer.finish()
+        await self._writer_ended
         await reader
 
     # -- ending ----------------------------------------------------------------
@@ -184,24 +187,17 @@ class LeaseStream:
             silent_ms = 0
         self._ping_timer = self._loop.call_later((PING_INTERVAL_MS - silent_ms) / 1000, self._ping)
 
-    async def _write(self) -> None:
-        outbox = self._outbox
-        try:
-            while True:
-                message = None if self._failed else outbox.take()
-                if message is not None:
-                    await self._context.write(message)
-                    self._written_s = self._loop.time()
-                elif self._over:
-                    return
-                else:
-                    outbox.wake.clear()
-                    await outbox.wake.wait()
-        except asyncio.CancelledError:
-            raise
-        except Exception as error:
+    def _next_message(self) -> bytes | None:
+        return None if self._failed else self._outbox.take()
+
+    def _on_written(self) -> None:
+        self._written_s = self._loop.time()
+
+    def _on_writer_end(self, error: BaseException | None) -> None:
+        if error is not None:
             # The worker is gone; gRPC tells the handler.
             get_logger("edge").debug("lease stream broke", error=repr(error))
             self._resolve(None)
-        finally:
-            self._settles.abandon()
+        self._settles.abandon()
+        if not self._writer_ended.done():
+            self._writer_ended.set_result(None)

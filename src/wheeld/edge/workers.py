@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
+from typing import Any
+
 from wheeld.admission.gate import Gate
 from wheeld.driver.api import Driver
 from wheeld.edge.calls import Calls
@@ -9,6 +12,7 @@ from wheeld.edge.decisions import Decisions
 from wheeld.edge.hot_lease import LeaseFront
 from wheeld.edge.hot_settle import SettleFront
 from wheeld.edge.stream_leases import LeaseStream
+from wheeld.edge.writer import Turns
 from wheeld.metrics.calls import CallCounts
 from wheeld.runtime.clock import Clock
 from wheeld.wire.codec import Codec
@@ -23,7 +27,12 @@ def worker_calls(
     leases = LeaseFront(driver, codec, gate, decisions)
     settles = SettleFront(driver, codec, decisions)
     calls = Calls(SERVICE, counts)
-    calls.stream("StreamLeases", lambda context: LeaseStream(driver, codec, clock, gate, decisions, context).serve())
+    turns = Turns()
+
+    def stream(context: Any) -> Awaitable[None]:
+        return LeaseStream(driver, codec, clock, gate, decisions, turns, context).serve()
+
+    calls.stream("StreamLeases", stream)
     calls.hot("LeaseJobs", leases.lease)
     calls.hot("AckJobs", settles.ack)
     calls.hot("NackJobs", settles.nack)

@@ -96,12 +96,15 @@ async def test_nothing_precedes_opened(edge: Edge) -> None:
     assert kinds == ["opened", "leases"]
 
 
-async def test_frames_of_one_wake_become_one_message(edge: Edge) -> None:
+async def test_frames_that_wait_for_a_write_become_one_message(edge: Edge) -> None:
     call = await opened(edge)
-    edge.driver.deliver(1, 2, 1, 50)
-    edge.driver.deliver(1, 2, 3, 51)
-    frame = (await call.read()).leases
-    assert [lease.fencing_token for lease in frame.leases] == [1, 2, 3, 4] and frame.fire_time_us == 51
+    for fencing in (1, 3, 5):
+        edge.driver.deliver(1, 2, fencing, 48 + fencing)
+    frames = [(await call.read()).leases]
+    while len([lease for frame in frames for lease in frame.leases]) < 6:
+        frames.append((await call.read()).leases)
+    assert len(frames) <= 2 and frames[-1].fire_time_us == 53
+    assert [lease.fencing_token for frame in frames for lease in frame.leases] == [1, 2, 3, 4, 5, 6]
 
 
 async def test_settles_are_answered_in_order_and_do_not_stop_the_reading(edge: Edge) -> None:
