@@ -33,7 +33,12 @@ MODULES: dict[str, tuple[str, str, list[str]]] = {
     "fold": (
         "wheeld.store._fold",
         "native/cython/_fold.pyx",
-        [f"native/fold/{name}.c" for name in ("wh_fold", "wh_fold_entry", "wh_fold_finish", "wh_rows")],
+        [f"native/fold/wh_{name}.c" for name in ("block", "fold", "fold_entry", "fold_finish", "fold_pack")],
+    ),
+    "rows": (
+        "wheeld.store._rows",
+        "native/cython/_rows.pyx",
+        ["native/fold/wh_block.c", "native/fold/wh_rows.c"],
     ),
     "timer": ("wheeld.runtime._timer", "native/cython/_timer.pyx", []),
     "produce": ("wheeld.wire._produce", "native/cython/_produce.pyx", CLIENT_C),

@@ -21,10 +21,9 @@ from wheeld.model.entry import EntryKind
 from wheeld.model.ids import pack_id
 from wheeld.model.limits import BUCKET_WIDTH_MS, DAY_MS, HOUR_MS
 from wheeld.model.spec import Spec
-from wheeld.store.checkpoint import Checkpointer
+from wheeld.store.checkpoint import Checkpointer, read_jobs
 from wheeld.store.directory import open_or_create
 from wheeld.store.environment import HistoryDays, MainStore
-from wheeld.store.layout import Table
 
 SPANS = {"1 hour": HOUR_MS, "1 day": DAY_MS, "30 days": 30 * DAY_MS}
 VARIANTS = [("one", 1), ("rotated", 16), ("random", 16), ("rotated", 64), ("random", 64)]
@@ -65,7 +64,7 @@ def measure(
         checkpointer.advance(target)
     seconds = time.perf_counter() - began
     with store.begin() as txn:
-        assert txn.stat(store.tables[Table.JOBS])["entries"] == rows
+        assert read_jobs(store, txn) == rows
     bytes_used = store.bytes_used()
     store.close()
     directory.close()

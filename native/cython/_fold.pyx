@@ -1,5 +1,5 @@
 # cython: language_level=3
-"""The thin Cython door to the C fold and the row writer: group payloads in, sorted operations out; store records in, job rows out.
+"""The thin Cython door to the C fold: group payloads in, sorted operations and blocks of jobs out.
 
 Owns one C fold and turns its codes into exceptions. Does not own policy, LMDB or journal. Invariant: operations are read only
 between `finish` and `reset`; one thread at a time uses a fold (apply and finish release the GIL).
@@ -10,10 +10,10 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc, realloc
 
 from c_fold cimport (
-    WH_FOLD_BAD_SHARD, WH_FOLD_JOB_ENDED, WH_FOLD_NO_MEMORY, WH_FOLD_TABLES, WH_FOLD_UNKNOWN_KIND, wh_fold,
-    wh_fold_apply, wh_fold_bytes, wh_fold_entries, wh_fold_finish, wh_fold_free, wh_fold_new, wh_fold_op, wh_fold_ops, wh_fold_reset,
-    wh_fold_shard, wh_fold_shard_at, wh_fold_time, wh_fold_watermark, wh_row_filter, wh_row_pack, wh_row_parts, wh_row_room,
-    wh_rows_measure,
+    WH_FOLD_BAD_SHARD, WH_FOLD_JOB_ENDED, WH_FOLD_NO_MEMORY, WH_FOLD_TABLES, WH_FOLD_UNKNOWN_KIND, wh_fold, wh_fold_apply,
+    wh_fold_bytes, wh_fold_entries, wh_fold_finish, wh_fold_free, wh_fold_new, wh_fold_next, wh_fold_op, wh_fold_ops,
+    wh_fold_pack_begin, wh_fold_pack_next, wh_fold_pack_room, wh_fold_packer, wh_fold_remove, wh_fold_reset, wh_fold_shard,
+    wh_fold_shard_at, wh_fold_time, wh_fold_watermark,
 )
 
 PUT = 1
@@ -37,6 +37,20 @@ cdef int _raise_code(int code, size_t error_at) except -1:
     raise ValueError(f"the entry at byte {error_at} {reason}")
 
 
+cdef inline bytes _bytes(const uint8_t *data, size_t length):
+    return PyBytes_FromStringAndSize(<const char *>data, length)
+
+
+cdef int _require_key(bytes key) except -1:
+    if len(key) != 16:
+        raise ValueError(f"the key {key.hex()} of a block of jobs is no id")
+    return 0
+
+
+cdef int _bad_block(bytes key) except -1:
+    raise ValueError(f"the block of jobs {key.hex()} is cut, of an unknown version or contradicts itself")
+
+
 cdef class Fold:
     """Folds group payloads into sorted puts, deletes and patches for each table (`layout.Table` numbers)."""
 
@@ -54,6 +68,11 @@ cdef class Fold:
 
     def __dealloc__(self):
         wh_fold_free(self._fold)
+
+    cdef int _require_finished(self) except -1:
+        if not self._finished:
+            raise RuntimeError("the fold is not finished")
+        return 0
 
     def apply(self, const uint8_t[::1] payload):
         """Folds one group. ValueError names the entry that cannot be folded; then only `reset` makes sense."""
@@ -98,18 +117,92 @@ cdef class Fold:
         cdef const wh_fold_op *ops
         if table < 0 or table >= WH_FOLD_TABLES:
             raise IndexError(table)
-        if not self._finished:
-            raise RuntimeError("the fold is not finished")
+        self._require_finished()
         ops = wh_fold_ops(self._fold, table, &count)
         while at < count and limit > 0:
             if ops[at].kind == kind:
-                found.append((
-                    PyBytes_FromStringAndSize(<const char *>ops[at].key, ops[at].key_len),
-                    PyBytes_FromStringAndSize(<const char *>ops[at].value, ops[at].value_len),
-                ))
+                found.append((_bytes(ops[at].key, ops[at].key_len), _bytes(ops[at].value, ops[at].value_len)))
                 limit -= 1
             at += 1
         return found, at
+
+    def next_key(self, int table, int kind, size_t start):
+        """(number, key) of the table's next operation of one kind from number `start` on, or None."""
+        cdef size_t count = 0, at
+        cdef const wh_fold_op *ops
+        if table < 0 or table >= WH_FOLD_TABLES:
+            raise IndexError(table)
+        self._require_finished()
+        ops = wh_fold_ops(self._fold, table, &count)
+        at = wh_fold_next(self._fold, table, kind, start)
+        return (at, _bytes(ops[at].key, ops[at].key_len)) if at < count else None
+
+    def pack_blocks(self, size_t start, bytes key, bytes value, bytes end_key, size_t block_bytes_max, size_t blocks_max):
+        """The changed blocks that the new jobs from number `start` on make of the block that the first of them belongs into (`key`
+        None: of no block), up to the end of the bucket or to `end_key`, where the next block begins (None: it is the bucket's
+        last), and about `blocks_max` at most. ([(key, block)], number to go on with, how many jobs the store did not have).
+        """
+        cdef wh_fold_packer packer
+        cdef uint8_t made[16]
+        cdef const uint8_t *old_key = NULL
+        cdef const uint8_t *old_value = NULL
+        cdef const uint8_t *end = NULL
+        cdef size_t capacity = 0, room, old_length = 0
+        cdef uint8_t *out = NULL
+        cdef uint8_t *grown
+        cdef ptrdiff_t length
+        cdef int changed = 0
+        cdef list found = []
+        self._require_finished()
+        if key is not None:
+            _require_key(key)
+            old_key, old_value = <const uint8_t *>PyBytes_AS_STRING(key), <const uint8_t *>PyBytes_AS_STRING(value)
+            old_length = PyBytes_GET_SIZE(value)
+        if end_key is not None:
+            _require_key(end_key)
+            end = <const uint8_t *>PyBytes_AS_STRING(end_key)
+        length = wh_fold_pack_begin(&packer, self._fold, start, old_key, old_value, old_length, end, block_bytes_max)
+        try:
+            while length >= 0:
+                if <size_t>len(found) >= blocks_max and not packer.has_old:
+                    return found, packer.at, packer.added
+                room = wh_fold_pack_room(&packer)
+                if room > capacity:
+                    grown = <uint8_t *>realloc(out, room)
+                    if grown == NULL:
+                        raise MemoryError
+                    out, capacity = grown, room
+                length = wh_fold_pack_next(&packer, out, capacity, made, &changed)
+                if length == 0:
+                    return found, packer.at, packer.added
+                if length > 0 and changed:
+                    found.append((_bytes(made, 16), _bytes(out, length)))
+        finally:
+            free(out)
+        _bad_block(key)
+
+    def remove_rows(self, size_t start, bytes key, bytes value):
+        """The block without the ended jobs from number `start` on, the first of which belongs into it, if anywhere: (b"" when none
+        is left, number to go on with, how many were in it).
+        """
+        cdef uint32_t removed = 0
+        cdef ptrdiff_t length
+        cdef uint8_t *out
+        self._require_finished()
+        _require_key(key)
+        out = <uint8_t *>malloc(PyBytes_GET_SIZE(value) + 1)
+        if out == NULL:
+            raise MemoryError
+        try:
+            length = wh_fold_remove(
+                self._fold, &start, <const uint8_t *>PyBytes_AS_STRING(key), <const uint8_t *>PyBytes_AS_STRING(value),
+                PyBytes_GET_SIZE(value), out, &removed,
+            )
+            if length < 0:
+                _bad_block(key)
+            return _bytes(out, length), start, removed
+        finally:
+            free(out)
 
     def shards(self):
         """[(shard, next_seq, index, epoch)] of the shards that entries named."""
@@ -141,76 +234,3 @@ cdef class Fold:
     def time_ms(self):
         """The latest time of any entry, or 0."""
         return wh_fold_time(self._fold)
-
-
-cdef class RowFilter:
-    """Which rows are wanted: `after <= (due_ms, id) < before`, and the kinds of jobs to leave out."""
-
-    cdef wh_row_filter _filter
-    cdef bytes _after_id, _before_id
-
-    def __cinit__(self, uint64_t after_ms, bytes after_id, uint64_t before_ms, bytes before_id, uint64_t bucket_width_ms,
-                  bint waiting_only, bint home_only):
-        if len(after_id) != 16 or len(before_id) != 16 or bucket_width_ms == 0:
-            raise ValueError("ids have 16 bytes, buckets at least 1 ms")
-        self._after_id, self._before_id = after_id, before_id
-        self._filter.after_ms, self._filter.before_ms = after_ms, before_ms
-        self._filter.after_id = <const uint8_t *>PyBytes_AS_STRING(after_id)
-        self._filter.before_id = <const uint8_t *>PyBytes_AS_STRING(before_id)
-        self._filter.bucket_width_ms = bucket_width_ms
-        self._filter.waiting_only, self._filter.home_only = waiting_only, home_only
-
-
-cdef wh_row_parts _parts(bytes id, bytes spec, bytes state, bytes lease) noexcept:
-    cdef wh_row_parts parts
-    parts.id = <const uint8_t *>PyBytes_AS_STRING(id)
-    parts.spec, parts.spec_len = <const uint8_t *>PyBytes_AS_STRING(spec), PyBytes_GET_SIZE(spec)
-    parts.state, parts.state_len = NULL, 0
-    parts.lease, parts.lease_len = NULL, 0
-    if state is not None:
-        parts.state, parts.state_len = <const uint8_t *>PyBytes_AS_STRING(state), PyBytes_GET_SIZE(state)
-    if lease is not None:
-        parts.lease, parts.lease_len = <const uint8_t *>PyBytes_AS_STRING(lease), PyBytes_GET_SIZE(lease)
-    return parts
-
-
-def pack_rows(list items, dict states, dict leases, RowFilter rows_filter, uint8_t flags=0):
-    """The rows of [(id, spec)] that pass the filter; `states` and `leases` are id -> record of those that have one."""
-    cdef size_t capacity = 1 << 16, used = 0, room
-    cdef uint8_t *out = <uint8_t *>malloc(capacity)
-    cdef uint8_t *grown
-    cdef wh_row_parts parts
-    cdef ptrdiff_t length
-    cdef bint plain = not states and not leases
-    cdef bytes id, spec, state, lease
-    if out == NULL:
-        raise MemoryError
-    try:
-        for id, spec in items:
-            if PyBytes_GET_SIZE(id) != 16:
-                raise ValueError(f"a key of {len(id)} bytes is not an id")
-            state, lease = (None, None) if plain else (states.get(id), leases.get(id))
-            parts = _parts(id, spec, state, lease)
-            room = wh_row_room(&parts)
-            if room > capacity - used:
-                capacity = capacity * 2 + room
-                grown = <uint8_t *>realloc(out, capacity)
-                if grown == NULL:
-                    raise MemoryError
-                out = grown
-            length = wh_row_pack(&parts, &rows_filter._filter, flags, out + used)
-            if length < 0:
-                raise ValueError(f"a record of job {id.hex()} is cut or of an unknown version")
-            used += length
-        return PyBytes_FromStringAndSize(<char *>out, used)
-    finally:
-        free(out)
-
-
-def measure_rows(bytes rows, uint64_t base_ms, uint64_t[::1] lengths):
-    """Adds each row's length to lengths[due_ms - base_ms], where that exists."""
-    cdef const uint8_t *data = <const uint8_t *>PyBytes_AS_STRING(rows)
-    if lengths.shape[0] == 0:
-        return
-    if wh_rows_measure(data, PyBytes_GET_SIZE(rows), base_ms, &lengths[0], lengths.shape[0]) != 0:
-        raise ValueError("the rows are cut")

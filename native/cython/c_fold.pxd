@@ -1,7 +1,7 @@
 # cython: language_level=3
-# The C fold and the row writer; what each function promises stands in native/fold/*.h.
+# The C fold, blocks of jobs and the row writer; what each function promises stands in native/fold/*.h.
 from libc.stddef cimport ptrdiff_t
-from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 cdef extern from "wh_fold.h" nogil:
     ctypedef struct wh_fold:
@@ -33,7 +33,37 @@ cdef extern from "wh_fold.h" nogil:
     uint64_t wh_fold_watermark(const wh_fold *fold)
     uint64_t wh_fold_time(const wh_fold *fold)
 
+cdef extern from "wh_block.h" nogil:
+    ctypedef struct wh_block_row:
+        const uint8_t *spec
+        uint64_t seq
+        uint32_t spec_len
+    ctypedef struct wh_block_walk:
+        pass
+
+    int wh_block_open(wh_block_walk *walk, const uint8_t *key, const uint8_t *value, size_t length)
+    int wh_block_next(wh_block_walk *walk, wh_block_row *row)
+    void wh_block_id(const uint8_t *key, uint64_t seq, uint8_t *id)
+    int wh_block_check(const uint8_t *key, const uint8_t *value, size_t length, uint8_t *last_id)
+
+cdef extern from "wh_fold_pack.h" nogil:
+    ctypedef struct wh_fold_packer:
+        size_t at
+        int64_t added
+        int has_old
+
+    int wh_fold_pack_begin(wh_fold_packer *packer, const wh_fold *fold, size_t at, const uint8_t *key, const uint8_t *value,
+                           size_t length, const uint8_t *end_key, size_t block_bytes_max)
+    size_t wh_fold_pack_room(const wh_fold_packer *packer)
+    ptrdiff_t wh_fold_pack_next(wh_fold_packer *packer, uint8_t *out, size_t capacity, uint8_t *key, int *changed)
+    ptrdiff_t wh_fold_remove(const wh_fold *fold, size_t *at, const uint8_t *key, const uint8_t *value, size_t length, uint8_t *out,
+                             uint32_t *removed)
+    size_t wh_fold_next(const wh_fold *fold, int table, int kind, size_t at)
+
 cdef extern from "wh_rows.h" nogil:
+    enum:
+        WH_ROW_BACKLOG
+        WH_ROW_KEY_MAX
     ctypedef struct wh_row_filter:
         uint64_t after_ms
         uint64_t before_ms
@@ -54,3 +84,6 @@ cdef extern from "wh_rows.h" nogil:
     size_t wh_row_room(const wh_row_parts *parts)
     ptrdiff_t wh_row_pack(const wh_row_parts *parts, const wh_row_filter *filter, uint8_t flags, uint8_t *out)
     int wh_rows_measure(const uint8_t *rows, size_t length, uint64_t base_ms, uint64_t *lengths, size_t count)
+    ptrdiff_t wh_rows_next(const uint8_t *row, size_t left, uint64_t *due_ms)
+    size_t wh_row_key(const uint8_t *row, uint8_t *key)
+    size_t wh_rows_cut(uint8_t *notes, size_t count, uint64_t left, int take_first)

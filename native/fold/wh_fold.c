@@ -2,7 +2,7 @@
 #include "wh_fold_internal.h"
 
 #define WH_HEAD 32
-#define WH_BLOCK_BYTES ((size_t)4 << 20)
+#define WH_CHUNK_BYTES ((size_t)4 << 20)
 #define WH_FIRST_SLOTS 4096u
 
 wh_fold *wh_fold_new(uint32_t shards, uint64_t bucket_width_ms) {
@@ -21,18 +21,18 @@ wh_fold *wh_fold_new(uint32_t shards, uint64_t bucket_width_ms) {
     return fold;
 }
 
-static void free_blocks(wh_fold *fold) {
-    while (fold->block != NULL) {
-        wh_block *next = fold->block->next;
-        free(fold->block);
-        fold->block = next;
+static void free_chunks(wh_fold *fold) {
+    while (fold->chunk != NULL) {
+        wh_chunk *next = fold->chunk->next;
+        free(fold->chunk);
+        fold->chunk = next;
     }
 }
 
 void wh_fold_free(wh_fold *fold) {
     if (fold == NULL)
         return;
-    free_blocks(fold);
+    free_chunks(fold);
     for (int table = 0; table < WH_FOLD_TABLES; table++)
         free(fold->tables[table].ops);
     free(fold->scratch);
@@ -43,7 +43,7 @@ void wh_fold_free(wh_fold *fold) {
 }
 
 void wh_fold_reset(wh_fold *fold) {
-    free_blocks(fold);
+    free_chunks(fold);
     fold->arena_bytes = 0;
     fold->job_count = 0;
     memset(fold->slots, 0, ((size_t)fold->slot_mask + 1) * sizeof *fold->slots);
@@ -54,20 +54,20 @@ void wh_fold_reset(wh_fold *fold) {
 }
 
 uint8_t *wh_fold_alloc(wh_fold *fold, size_t size) {
-    wh_block *block = fold->block;
-    if (block == NULL || block->size - block->used < size) {
-        size_t room = size > WH_BLOCK_BYTES ? size : WH_BLOCK_BYTES;
-        block = malloc(sizeof *block + room);
-        if (block == NULL)
+    wh_chunk *chunk = fold->chunk;
+    if (chunk == NULL || chunk->size - chunk->used < size) {
+        size_t room = size > WH_CHUNK_BYTES ? size : WH_CHUNK_BYTES;
+        chunk = malloc(sizeof *chunk + room);
+        if (chunk == NULL)
             return NULL;
-        block->next = fold->block;
-        block->used = 0;
-        block->size = room;
-        fold->block = block;
+        chunk->next = fold->chunk;
+        chunk->used = 0;
+        chunk->size = room;
+        fold->chunk = chunk;
         fold->arena_bytes += room;
     }
-    uint8_t *found = block->bytes + block->used;
-    block->used += size;
+    uint8_t *found = chunk->bytes + chunk->used;
+    chunk->used += size;
     return found;
 }
 

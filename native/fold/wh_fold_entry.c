@@ -92,6 +92,8 @@ static int find_job(wh_fold *fold, const wh_entry *entry, size_t body_min, wh_fo
         return WH_FOLD_MALFORMED;
     if ((uint32_t)entry->body[0] << 8 != (entry->shard & 0xFF00u) || entry->body[1] != (entry->shard & 0xFFu))
         return WH_FOLD_MALFORMED;
+    if (entry->body[14] != 0 || entry->body[15] != 0)
+        return WH_FOLD_MALFORMED;
     *job = wh_fold_find(fold, entry->body);
     if (*job == NULL)
         return WH_FOLD_NO_MEMORY;

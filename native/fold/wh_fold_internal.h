@@ -19,11 +19,11 @@ enum { WH_SCHEDULED = 1, WH_RETRYING = 4, WH_SUCCEEDED = 5, WH_FAILED = 6, WH_CA
 enum { WH_STATE_UNKNOWN, WH_STATE_KNOWN, WH_STATE_PATCHED };
 enum { WH_LEASE_UNTOUCHED, WH_LEASE_HELD, WH_LEASE_RENEWED, WH_LEASE_ENDED };
 
-typedef struct wh_block {
-    struct wh_block *next;
+typedef struct wh_chunk {
+    struct wh_chunk *next;
     size_t used, size;
     uint8_t bytes[];
-} wh_block;
+} wh_chunk;
 
 typedef struct {
     uint8_t id[WH_ID];
@@ -45,7 +45,7 @@ struct wh_fold {
     uint64_t bucket_width_ms;
     uint32_t shard_count;
     wh_fold_shard *shards;
-    wh_block *block; /* the newest; full ones behind it */
+    wh_chunk *chunk; /* the newest; full ones behind it */
     size_t arena_bytes;
     wh_fold_job *jobs;
     uint32_t job_count, job_capacity;

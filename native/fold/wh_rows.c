@@ -1,11 +1,13 @@
 /* Job rows from the store's records; the layouts of the records stand in docs/storage-format.md. */
 #include "wh_rows.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #define WH_SPEC_HEAD 56
 #define WH_STATE_HEAD 16
 #define WH_LEASE_HEAD 56
+#define WH_NOTE 20
 enum { WH_SCHEDULED = 1, WH_RUNNING = 3, WH_FAILED = 6 };
 
 static inline uint32_t u32_at(const uint8_t *at) { uint32_t v; memcpy(&v, at, sizeof v); return v; }
@@ -90,4 +92,40 @@ int wh_rows_measure(const uint8_t *rows, size_t length, uint64_t base_ms, uint64
         at += size;
     }
     return 0;
+}
+
+ptrdiff_t wh_rows_next(const uint8_t *row, size_t left, uint64_t *due_ms) {
+    if (left < WH_ROW_HEAD)
+        return WH_ROWS_BAD_RECORD;
+    uint32_t size = u32_at(row), spec_len = u32_at(row + 72);
+    size_t spec_at = (size_t)WH_ROW_HEAD + row[68] + (row[70] | row[71] << 8);
+    if (size > left || spec_len < WH_SPEC_HEAD || spec_at + spec_len != size || row[spec_at + 3] > spec_len - WH_SPEC_HEAD)
+        return WH_ROWS_BAD_RECORD;
+    *due_ms = u64_at(row + 20);
+    return (ptrdiff_t)size;
+}
+
+size_t wh_row_key(const uint8_t *row, uint8_t *key) {
+    const uint8_t *spec = row + WH_ROW_HEAD + row[68] + (row[70] | row[71] << 8);
+    uint8_t *at = key + spec[3];
+    uint64_t due_ms = __builtin_bswap64(u64_at(row + 20));
+    memcpy(key, spec + WH_SPEC_HEAD, spec[3]);
+    *at++ = 0;
+    *at++ = (uint8_t)(9 - spec[2]);
+    memcpy(at, &due_ms, sizeof due_ms);
+    memcpy(at + 8, row + 4, 16);
+    return (size_t)(at + 24 - key);
+}
+
+static int compare_notes(const void *left, const void *right) { return memcmp(left, right, 16); }
+
+size_t wh_rows_cut(uint8_t *notes, size_t count, uint64_t left, int take_first) {
+    qsort(notes, count, WH_NOTE, compare_notes);
+    for (size_t at = 0; at < count; at++) {
+        uint32_t length = u32_at(notes + at * WH_NOTE + 16);
+        if (length > left && !(take_first && at == 0))
+            return at;
+        left -= length < left ? length : left;
+    }
+    return count;
 }

@@ -7,6 +7,7 @@
 
 #define WH_ROWS_BAD_RECORD (-1) /* a record of an unknown version, or one that is cut */
 #define WH_ROW_HEAD 76
+#define WH_ROW_KEY_MAX 512 /* more than the longest key of the backlog */
 
 enum { WH_ROW_BACKLOG = 1, WH_ROW_LEASED = 2 };
 
@@ -30,6 +31,18 @@ size_t wh_row_room(const wh_row_parts *parts);
 
 /* Writes the row with `flags` (LEASED is added by itself) to `out`. Its length, 0: not wanted, or WH_ROWS_BAD_RECORD. */
 ptrdiff_t wh_row_pack(const wh_row_parts *parts, const wh_row_filter *filter, uint8_t flags, uint8_t *out);
+
+/* The length of the row at `row`, of which `left` bytes are at hand, and when it is due; or WH_ROWS_BAD_RECORD. */
+ptrdiff_t wh_rows_next(const uint8_t *row, size_t left, uint64_t *due_ms);
+
+/* Writes the key under which the backlog holds the job of a whole row; its length, below WH_ROW_KEY_MAX. */
+size_t wh_row_key(const uint8_t *row, uint8_t *key);
+
+/*
+ * Sorts `count` notes {16-byte id, u32 length} by id. The number of the first one that does not fit into `left` bytes behind those
+ * before it, or `count`; the first of all fits when `take_first` is set.
+ */
+size_t wh_rows_cut(uint8_t *notes, size_t count, uint64_t left, int take_first);
 
 /* Adds each row's length to lengths[due - base_ms] where that is below `count`. 0 or WH_ROWS_BAD_RECORD. */
 int wh_rows_measure(const uint8_t *rows, size_t length, uint64_t base_ms, uint64_t *lengths, size_t count);

@@ -14,7 +14,8 @@ from tests.histories import History
 from wheeld.model.limits import HOUR_MS, IDEMPOTENCY_WINDOW_MS
 from wheeld.store import layout
 from wheeld.store._fold import Fold
-from wheeld.store.checkpoint import Checkpointer, read_position, read_shard, read_watermark, session_time
+from wheeld.store._rows import last_id
+from wheeld.store.checkpoint import Checkpointer, read_jobs, read_position, read_shard, read_watermark, session_time
 from wheeld.store.directory import DataDirectory, open_or_create
 from wheeld.store.environment import HistoryDays, MainStore
 from wheeld.store.fold_reference import ReferenceFold
@@ -58,6 +59,14 @@ class Setup:
             pass
 
     def table(self, table: Table) -> dict[bytes, bytes]:
+        """The table's rows, those of `jobs` taken out of their blocks."""
+        rows = self.records(table)
+        if table is Table.JOBS:
+            return dict(row for key, block in rows.items() for row in layout.unpack_block(key, block))
+        return rows
+
+    def records(self, table: Table) -> dict[bytes, bytes]:
+        """The table as LMDB has it."""
         with self.store.begin() as txn:
             return dict(txn.cursor(self.store.tables[table]))
 
@@ -81,12 +90,22 @@ def setup(tmp_path: Path) -> Iterator[Setup]:
     made.close()
 
 
+def assert_blocks(setup: Setup) -> None:
+    """Blocks follow each other without overlap, each within one page or of one job."""
+    behind = b""
+    for key, block in setup.records(Table.JOBS).items():
+        assert behind < key
+        assert len(block) <= setup.store.block_bytes_max or len(layout.unpack_block(key, block)) == 1
+        behind = last_id(key, block)
+
+
 def assert_same(setup: Setup) -> None:
     reference = setup.reference
     for table in layout.MAIN_TABLES:
         if table in (Table.META, Table.KEYS, Table.SESSIONS):
             continue
         assert setup.table(table) == reference.tables[table], table.name
+    assert_blocks(setup)
     assert setup.history_rows() == reference.history
     # Age decides about these two, and the reference forgets nothing.
     keys, sessions = setup.table(Table.KEYS), setup.table(Table.SESSIONS)
@@ -100,6 +119,7 @@ def assert_same(setup: Setup) -> None:
         shards = [read_shard(setup.store, txn, shard) for shard in range(setup.store.shards)]
         assert shards == list(zip(reference.next_seq, reference.index, reference.epoch, strict=True))
         assert read_watermark(setup.store, txn) == reference.watermark_ms
+        assert read_jobs(setup.store, txn) == len(reference.tables[Table.JOBS])
         assert read_position(setup.store, txn) == len(setup.journal.payloads)
 
 

@@ -95,8 +95,20 @@ JOURNAL_QUEUED_BYTES_MAX: Final = 2 * GROUP_BYTES_HARD
 STAGED_BYTES_MAX: Final = 2 * MIB
 """Submits wait at the door while this much is decided and not yet taken into a group."""
 SUBMIT_BYTES_MAX: Final = 256 * MIB
-"""Batches that were handed to the driver and not yet answered, of all streams and calls together; past this further ones
-are refused with STORE_BUSY. A stream that is alone meets its own window long before."""
+"""Batches that were handed to the driver and not yet answered, of all streams and calls together; past this further
+ones are refused with STORE_BUSY. A stream that is alone meets its own window long before."""
+
+# Store
+FOLD_BYTES_MAX: Final = 128 * MIB
+"""A commit takes no further group once what it folds takes this much memory."""
+STORE_SLICE_ROWS: Final = 1000
+"""Rows that the writer puts or removes before the reader may go on."""
+STORE_SLICE_BLOCKS: Final = 128
+"""The same for blocks of jobs."""
+FORGET_ROWS_PER_COMMIT: Final = 20_000
+"""Expired idempotency keys that a commit removes."""
+SESSION_AGE_MS_MAX: Final = HOUR_MS
+"""A producer's batch can be asked for again at least this long."""
 
 # Memory and disk
 RESIDENT_BYTES_DEFAULT: Final = 2048 * MIB
@@ -105,8 +117,8 @@ RETAINED_BYTES_SUBMIT_MAX: Final = 512 * MIB
 RETAINED_BYTES_GRANT_MAX: Final = 1024 * MIB
 """Past this many, grants stop too. Acks always go through."""
 READY_SEGMENTS_MAX: Final = RETAINED_BYTES_SUBMIT_MAX // SEGMENT_BYTES + 2
-"""Released segments kept for reuse; more of them are removed. A bulk submitter has at most the rest of these in use when
-the store is that far behind, so that its segments go round and none is made."""
+"""Released segments kept for reuse; more of them are removed. So many a bulk submitter has in use when the store is as
+far behind as it may be, and two: its segments go round, and none is made."""
 READY_AHEAD_MAX: Final = READY_SEGMENTS_MAX // 2
 """Segments made ahead at most; fewer than are kept, so that none is removed where one is made soon after."""
 READY_WINDOW_MS: Final = 1 * SECOND_MS
@@ -130,7 +142,14 @@ NEAR_MS: Final = 1 * MINUTE_MS
 
 # Firing
 LEAD_MS_MIN: Final = 5
+LEAD_MS_DEFAULT: Final = 25
+"""Least lead of a daemon that is told nothing else: what a disk that is shared takes now and then for a small group."""
 LEAD_MS_MAX: Final = 50
+LEAD_PERIOD_S: Final = 5
+LEAD_PERIODS: Final = 60
+"""The longest wait for a group is remembered for so many periods: five minutes."""
+LEAD_PERCENT: Final = 125
+"""The lead is this much of the longest wait."""
 BEAT_MS_MAX: Final = 60 * SECOND_MS
 """An idle daemon beats at least this often."""
 CLOCK_STEP_MS: Final = 20
@@ -155,7 +174,7 @@ assert GROUP_BYTES_SOFT < GROUP_BYTES_SEALED
 assert GROUP_BYTES_SEALED + MESSAGE_BYTES_MAX + SETTLES_MAX * (LABELS_BYTES_MAX + KIB) < GROUP_BYTES_HARD
 assert SEGMENT_BYTES % JOURNAL_BLOCK_BYTES == 0
 assert RETAINED_BYTES_SUBMIT_MAX < RETAINED_BYTES_GRANT_MAX
-assert LEAD_MS_MIN < LEAD_MS_MAX < LEASE_MS_MIN
+assert LEAD_MS_MIN <= LEAD_MS_DEFAULT <= LEAD_MS_MAX < LEASE_MS_MIN
 assert SETTLES_MAX < STREAM_JOBS_MAX
 assert GROUP_BYTES_SEALED + TICK_BYTES_MAX + LABELS_BYTES_MAX + KIB < GROUP_BYTES_HARD
 """What one tick stages at most (lapsed leases, late starts, grants; labels are the longest part) fits a group."""

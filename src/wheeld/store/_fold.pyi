@@ -12,6 +12,17 @@ class Fold:
     def reset(self) -> None: ...
     def count(self, table: int) -> int: ...
     def take(self, table: int, kind: int, start: int, limit: int) -> tuple[list[tuple[bytes, bytes]], int]: ...
+    def next_key(self, table: int, kind: int, start: int) -> tuple[int, bytes] | None: ...
+    def pack_blocks(
+        self,
+        start: int,
+        key: bytes | None,
+        value: bytes | None,
+        end_key: bytes | None,
+        block_bytes_max: int,
+        blocks_max: int,
+    ) -> tuple[list[tuple[bytes, bytes]], int, int]: ...
+    def remove_rows(self, start: int, key: bytes, value: bytes) -> tuple[bytes, int, int]: ...
     def shards(self) -> list[tuple[int, int, int, int]]: ...
     @property
     def bytes_used(self) -> int: ...
@@ -21,25 +32,3 @@ class Fold:
     def watermark_ms(self) -> int: ...
     @property
     def time_ms(self) -> int: ...
-
-@final
-class RowFilter:
-    def __new__(
-        cls,
-        after_ms: int,
-        after_id: bytes,
-        before_ms: int,
-        before_id: bytes,
-        bucket_width_ms: int,
-        waiting_only: bool,
-        home_only: bool,
-    ) -> RowFilter: ...
-
-def pack_rows(
-    items: list[tuple[bytes, bytes]],
-    states: dict[bytes, bytes],
-    leases: dict[bytes, bytes],
-    rows_filter: RowFilter,
-    flags: int = 0,
-) -> bytes: ...
-def measure_rows(rows: bytes, base_ms: int, lengths: memoryview) -> None: ...

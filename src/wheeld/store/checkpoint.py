@@ -19,15 +19,11 @@ from wheeld.model import limits
 from wheeld.model.ids import ID_BYTES
 from wheeld.model.job import JobState
 from wheeld.model.spec import SPEC_HEAD
-from wheeld.store import layout
+from wheeld.store import blocks, layout
 from wheeld.store._fold import DELETE, PATCH, PUT, Fold
 from wheeld.store.environment import HistoryDays, MainStore, Transaction
 from wheeld.store.layout import RECORD_VERSION, Table
 
-FOLD_BYTES_MAX: Final = 128 * limits.MIB
-SLICE_ROWS: Final = 1000
-FORGET_ROWS_PER_COMMIT: Final = 20_000
-SESSION_AGE_MS_MAX: Final = limits.HOUR_MS
 PRUNE_EVERY_MS: Final = 10 * limits.MINUTE_MS
 
 
@@ -69,7 +65,7 @@ class Checkpointer:
         history: HistoryDays,
         open_journal: Callable[[int], GroupSource],
         slice_guard: AbstractContextManager[Any],
-        fold_bytes_max: int = FOLD_BYTES_MAX,
+        fold_bytes_max: int = limits.FOLD_BYTES_MAX,
     ) -> None:
         self._store = store
         self._history = history
@@ -131,7 +127,7 @@ class Checkpointer:
         start = 0
         while True:
             with self._guard:
-                items, start = self._fold.take(table, kind, start, SLICE_ROWS)
+                items, start = self._fold.take(table, kind, start, limits.STORE_SLICE_ROWS)
                 if not items:
                     return
                 yield items
@@ -142,7 +138,7 @@ class Checkpointer:
         try:
             while True:
                 with self._guard:
-                    items, start = self._fold.take(Table.HISTORY, PUT, start, SLICE_ROWS)
+                    items, start = self._fold.take(Table.HISTORY, PUT, start, limits.STORE_SLICE_ROWS)
                 if not items:
                     break
                 for prefix, rows in groupby(items, key=lambda item: item[0][:4]):
@@ -166,6 +162,9 @@ class Checkpointer:
         for table in layout.MAIN_TABLES:
             if table is Table.META or self._fold.count(table) == 0:
                 continue
+            if table is Table.JOBS:
+                self._write_jobs(txn)
+                continue
             if txn.stat(tables[table])["entries"]:
                 for items in self._slices(table, DELETE):
                     for key, _ in items:
@@ -180,6 +179,17 @@ class Checkpointer:
                     cursor.putmulti(self._bounded_sessions(txn, items) if table is Table.SESSIONS else items)
         self._write_meta(txn, last)
         self._forget(txn)
+
+    def _write_jobs(self, txn: Transaction) -> None:
+        """Blocks, and how many jobs they hold."""
+        try:
+            with txn.cursor(self._store.tables[Table.JOBS]) as cursor:
+                change = -blocks.remove_ended(self._fold, cursor, self._guard)
+                change += blocks.put_new(self._fold, cursor, self._store.block_bytes_max, self._guard)
+        except ValueError as error:
+            raise StoreCorruptError(str(error)) from error
+        record = layout.JOBS_RECORD.pack(RECORD_VERSION, read_jobs(self._store, txn) + change)
+        txn.put(layout.META_JOBS, record, db=self._store.tables[Table.META])
 
     def _unmove_released(self, txn: Transaction) -> None:
         """A released lease of the store knows in which bucket its job was due."""
@@ -197,7 +207,10 @@ class Checkpointer:
         tables = self._store.tables
         record = txn.get(job_id, db=tables[Table.STATE])
         error = layout.unpack_state(record).error if record is not None else b""
-        spec = txn.get(job_id, db=tables[Table.JOBS])
+        try:
+            spec = blocks.read_specs(txn.cursor(tables[Table.JOBS]), [job_id]).get(job_id)
+        except ValueError as unreadable:
+            raise StoreCorruptError(str(unreadable)) from unreadable
         if spec is None:
             raise StoreCorruptError(f"job {job_id.hex()} is changed and does not exist")
         if attempt == 0 and not error and due_ms == SPEC_HEAD.unpack_from(spec)[7]:
@@ -253,7 +266,7 @@ class Checkpointer:
         cursor = txn.cursor(self._store.tables[Table.KEYS])
         end = (self.time_ms // limits.DAY_MS + 1).to_bytes(4, "big")
         found = cursor.first()
-        for _ in range(FORGET_ROWS_PER_COMMIT):
+        for _ in range(limits.FORGET_ROWS_PER_COMMIT):
             if not found or cursor.key()[:4] >= end:
                 break
             found = cursor.delete()
@@ -263,7 +276,7 @@ class Checkpointer:
         cursor = txn.cursor(self._store.tables[Table.SESSIONS])
         found = cursor.first()
         while found:
-            old = session_time(cursor.value()) + SESSION_AGE_MS_MAX < self.time_ms
+            old = session_time(cursor.value()) + limits.SESSION_AGE_MS_MAX < self.time_ms
             found = cursor.delete() if old else cursor.next()
 
 
@@ -290,6 +303,12 @@ def read_time(store: MainStore, txn: Transaction) -> int:
     """The time of the newest entries that the store has folded."""
     record = txn.get(layout.META_POSITION, db=store.tables[Table.META])
     return int(layout.POSITION_RECORD.unpack(record)[2]) if record is not None else 0
+
+
+def read_jobs(store: MainStore, txn: Transaction) -> int:
+    """How many jobs the store's blocks hold."""
+    record = txn.get(layout.META_JOBS, db=store.tables[Table.META])
+    return int(layout.JOBS_RECORD.unpack(record)[1]) if record is not None else 0
 
 
 def read_watermark(store: MainStore, txn: Transaction) -> int:

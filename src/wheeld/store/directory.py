@@ -19,7 +19,8 @@ from wheeld.model import limits
 from wheeld.model.errors import StartFailure
 from wheeld.runtime.files import DirectoryLock, DirectoryLockedError, atomic_write
 
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
+"""1: one row for each job; 2: blocks of jobs (docs/decisions/0005-jobs-in-blocks.md)."""
 FORMAT_NAME: Final = "format"
 FORMAT_BYTES_MAX: Final = 4 * limits.KIB
 

@@ -14,6 +14,7 @@ from typing import Any, Final
 import lmdb
 
 from wheeld.model.errors import StartFailure
+from wheeld.store.blocks import block_bytes_max
 from wheeld.store.directory import DataDirectory
 from wheeld.store.layout import FORMAT_RECORD, MAIN_TABLES, META_FORMAT, RECORD_VERSION, Table, day_name, day_of_name
 
@@ -64,6 +65,7 @@ class MainStore:
                 self._create_tables()
                 # The last commit may have been killed before its sync: what is read here is told as durable.
                 self.environment.sync(True)
+            self.block_bytes_max = block_bytes_max(self.environment.stat()["psize"])
             self.tables = self._open_tables()
             self._check_format()
         except BaseException:

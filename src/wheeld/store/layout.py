@@ -10,10 +10,11 @@ from __future__ import annotations
 import datetime
 import struct
 from enum import IntEnum
+from itertools import pairwise
 from typing import Final, NamedTuple
 
 from wheeld.model import limits
-from wheeld.model.ids import ID_BYTES, unpack_id
+from wheeld.model.ids import ID_BYTES, pack_id, unpack_id
 
 RECORD_VERSION: Final = 1
 
@@ -36,6 +37,8 @@ class Table(IntEnum):
 
 MAIN_TABLES: Final = tuple(table for table in Table if table is not Table.HISTORY)
 
+BLOCK_HEAD: Final = struct.Struct("<BBH")
+BLOCK_ROW: Final = struct.Struct("<II")
 STATE_HEAD: Final = struct.Struct("<BBHIQ")
 LEASE_HEAD: Final = struct.Struct("<BBHIQQQQ16s")
 KEY_RECORD: Final = struct.Struct("<B16sQQ")
@@ -43,6 +46,7 @@ QUEUE_RECORD: Final = struct.Struct("<BB")
 HISTORY_HEAD: Final = struct.Struct("<BQ")
 POSITION_RECORD: Final = struct.Struct("<BQQ")
 WATERMARK_RECORD: Final = struct.Struct("<BQ")
+JOBS_RECORD: Final = struct.Struct("<BQ")
 SHARD_RECORD: Final = struct.Struct("<BxxxIQQ")
 FORMAT_RECORD: Final = struct.Struct("<B16sHQ")
 
@@ -62,6 +66,7 @@ LEASE_PATCH: Final = struct.Struct("<QI")
 META_FORMAT: Final = b"format"
 META_POSITION: Final = b"position"
 META_WATERMARK: Final = b"watermark"
+META_JOBS: Final = b"jobs"
 META_SHARD: Final = b"shard"
 
 ATTEMPT_ENDED: Final = 0
@@ -125,6 +130,26 @@ def unpack_lease(record: bytes) -> Lease:
         raise ValueError(f"lease record of {len(record)} bytes says that its worker has {worker_len}")
     worker = record[LEASE_HEAD.size :]
     return Lease(attempt, lease_ms, fencing, due_ms, expire_ms, fire_ms, session, worker)
+
+
+def unpack_block(key: bytes, block: bytes) -> list[tuple[bytes, bytes]]:
+    """(id, spec) of each job in a block of `jobs`. ValueError names a block that cannot be read. Hot paths have their
+    own reader, in native/fold/wh_block.c.
+    """
+    try:
+        require_version(block, BLOCK_HEAD.size, "block")
+        shard, bucket, base_seq = unpack_id(key)
+        rows, at = [], BLOCK_HEAD.size
+        for _ in range(BLOCK_HEAD.unpack_from(block)[2]):
+            distance, length = BLOCK_ROW.unpack_from(block, at)
+            at += BLOCK_ROW.size + length
+            rows.append((pack_id(shard, bucket, base_seq + distance), block[at - length : at]))
+        ids = [job_id for job_id, _ in rows]
+        if at != len(block) or not ids or any(left >= right for left, right in pairwise(ids)):
+            raise ValueError("it contradicts itself")
+    except (ValueError, struct.error) as error:
+        raise ValueError(f"the block of jobs {key.hex()} cannot be read: {error}") from None
+    return rows
 
 
 def moved_key(job_id: bytes, bucket: int) -> bytes:

@@ -10,10 +10,11 @@ from collections.abc import Generator, Iterator
 from itertools import islice
 from typing import Final
 
+from wheeld.model import limits
 from wheeld.model.ids import ID_BYTES
 from wheeld.store import layout
 from wheeld.store.api import Recovery
-from wheeld.store.checkpoint import SESSION_AGE_MS_MAX, read_shard, read_time, session_time
+from wheeld.store.checkpoint import read_shard, read_time, session_time
 from wheeld.store.environment import HistoryDays
 from wheeld.store.layout import Table
 from wheeld.store.snapshot import HIGHEST_ID, Snapshot
@@ -102,7 +103,7 @@ def recovery(snapshot: Snapshot) -> Generator[bytes, None, Recovery]:
     shards = [read_shard(snapshot.store, snapshot.txn, shard) for shard in range(snapshot.store.shards)]
     now_ms = read_time(snapshot.store, snapshot.txn)
     for items in snapshot.slices(Table.SESSIONS, b"", b"\xff" * 25):
-        yield b"".join(value[1:] for _, value in items if session_time(value) + SESSION_AGE_MS_MAX >= now_ms)
+        yield b"".join(value[1:] for _, value in items if session_time(value) + limits.SESSION_AGE_MS_MAX >= now_ms)
     return Recovery(
         position=snapshot.position,
         next_seq=[shard[0] for shard in shards],

@@ -7,14 +7,12 @@ when it is not.
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Generator, Iterator
 from typing import Final
 
 from wheeld.model.ids import NO_ID
-from wheeld.model.rows import unpack_rows
 from wheeld.store import layout
-from wheeld.store._fold import RowFilter, measure_rows, pack_rows
+from wheeld.store._rows import Measure, RowFilter, cut_rows, last_id, note_rows, pack_blocks
 from wheeld.store.layout import SHARD_BUCKET, Table
 from wheeld.store.snapshot import Place, Snapshot
 
@@ -50,12 +48,12 @@ def scan(snapshot: Snapshot, after: Place, before: Place) -> Iterator[bytes]:
 
 
 def _rows_at_home(snapshot: Snapshot, start: bytes, end: bytes, at_home: RowFilter) -> Iterator[bytes]:
-    """Parallel walks over `jobs` and the few `state` and `leases` rows of the same ids."""
+    """Parallel walks over the blocks of `jobs` and the few `state` and `leases` rows of the same ids."""
     for items in snapshot.slices(Table.JOBS, start, end):
-        lowest, highest = items[0][0], items[-1][0]
+        lowest, highest = items[0][0], last_id(*items[-1])
         states = snapshot.between(Table.STATE, lowest, highest)
         leases = snapshot.between(Table.LEASES, lowest, highest)
-        yield pack_rows(items, states, leases, at_home)
+        yield pack_blocks(items, states, leases, at_home)
 
 
 def _after_bucket(shard: int, bucket: int) -> bytes:
@@ -75,14 +73,13 @@ def plan(snapshot: Snapshot, after: Place, until_ms: int, budget_bytes: int) -> 
     while (found := _next_bucket(snapshot, bucket, last)) is not None:
         start = max(after, (found * width, NO_ID))
         end = min(everything, ((found + 1) * width, NO_ID))
-        lengths = array("Q", bytes(8 * (end[0] - start[0] + 1)))
+        measure = Measure(start[0], end[0] - start[0] + 1)
         for rows in scan(snapshot, start, end):
-            measure_rows(rows, start[0], memoryview(lengths))
+            measure.add(rows)
             yield
-        total = sum(lengths)
-        if total > left:
-            return (yield from _cut_bucket(snapshot, start, end, lengths, left, budget_bytes))
-        left -= total
+        if measure.total > left:
+            return (yield from _cut_bucket(snapshot, start, end, measure, left, budget_bytes))
+        left -= measure.total
         bucket = found + 1
     return everything
 
@@ -92,7 +89,7 @@ def _fits_without_a_look(snapshot: Snapshot, budget_bytes: int) -> bool:
     pages = stat["leaf_pages"] + stat["overflow_pages"]
     errors = snapshot.txn.stat(snapshot.tables[Table.STATE])
     pages += errors["leaf_pages"] + errors["overflow_pages"]
-    return bool(pages * stat["psize"] + stat["entries"] * RESIDENT_OVERHEAD <= budget_bytes)
+    return bool(pages * stat["psize"] + snapshot.entries(Table.JOBS) * RESIDENT_OVERHEAD <= budget_bytes)
 
 
 def _next_bucket(snapshot: Snapshot, bucket: int, last: int) -> int | None:
@@ -111,28 +108,17 @@ def _next_bucket(snapshot: Snapshot, bucket: int, last: int) -> int | None:
 
 
 def _cut_bucket(
-    snapshot: Snapshot, start: Place, end: Place, lengths: array[int], left: int, budget_bytes: int
+    snapshot: Snapshot, start: Place, end: Place, measure: Measure, left: int, budget_bytes: int
 ) -> Generator[None, None, Place]:
     """The cut within one bucket: the millisecond by a count of bytes for each, the id by sorting that millisecond's."""
-    first, at = left == budget_bytes, 0
-    while at < len(lengths) and lengths[at] <= left:
-        left -= lengths[at]
-        at += 1
-    due_ms = start[0] + at
+    nothing_yet = left == budget_bytes
+    due_ms, left, some_before = measure.cut(left)
     if left < budget_bytes // 2:
         # Full enough: a part of the next millisecond is not worth another walk.
         return due_ms, NO_ID
-    found: list[tuple[bytes, int]] = []
+    noted = bytearray()
     for rows in scan(snapshot, max(start, (due_ms, NO_ID)), min(end, (due_ms + 1, NO_ID))):
-        found += [(row.job_id, len(row.pack())) for row in unpack_rows(rows)]
+        note_rows(rows, noted)
         yield
-    found.sort()
-    for number, (job_id, length) in enumerate(found):
-        if length > left and not (first and number == 0 and at == _first_with_rows(lengths)):
-            return due_ms, job_id
-        left = max(0, left - length)
-    return min(end, (due_ms + 1, NO_ID))
-
-
-def _first_with_rows(lengths: array[int]) -> int:
-    return next((at for at, length in enumerate(lengths) if length), len(lengths))
+    job_id = cut_rows(noted, left, nothing_yet and not some_before)
+    return (due_ms, job_id) if job_id is not None else min(end, (due_ms + 1, NO_ID))

@@ -12,11 +12,11 @@ from typing import Any, Final
 
 from wheeld.model import limits
 from wheeld.model.ids import ID_BYTES, NO_ID
-from wheeld.model.rows import ROW_BACKLOG, ROW_HEAD
-from wheeld.model.spec import SPEC_HEAD
+from wheeld.model.rows import ROW_BACKLOG
 from wheeld.store import layout
-from wheeld.store._fold import RowFilter, pack_rows
-from wheeld.store.checkpoint import read_position, read_watermark
+from wheeld.store._rows import RowFilter, backlog_keys, pack_rows, split_backlog
+from wheeld.store.blocks import read_specs
+from wheeld.store.checkpoint import read_jobs, read_position, read_watermark
 from wheeld.store.environment import MainStore
 from wheeld.store.layout import Table
 
@@ -25,10 +25,7 @@ HIGHEST_ID: Final = b"\xff" * ID_BYTES
 SLICE_ROWS_MAX: Final = 2000
 SLICE_BYTES_MAX: Final = 512 * limits.KIB
 IDS_PER_SLICE: Final = 256
-IDS_PER_GET: Final = 32
-FLAGS_AT: Final = 39
-SPEC_PRIORITY_AT: Final = 2
-SPEC_QUEUE_LEN_AT: Final = 3
+IDS_PER_GET: Final = 64
 
 Place = tuple[int, bytes]
 """(due_ms, id): where a job stands in the order of firing."""
@@ -50,7 +47,9 @@ class Snapshot:
         self.txn.abort()
 
     def entries(self, table: Table) -> int:
-        """How many rows the table has."""
+        """How many rows the table has; of `jobs`, how many jobs."""
+        if table is Table.JOBS:
+            return read_jobs(self.store, self.txn)
         return int(self.txn.stat(self.tables[table])["entries"])
 
     def cursor(self, table: Table) -> Any:
@@ -58,9 +57,13 @@ class Snapshot:
         return self.txn.cursor(self.tables[table])
 
     def get(self, table: Table, key: bytes) -> bytes | None:
-        """One record."""
+        """One record; not of `jobs`."""
         found: bytes | None = self.txn.get(key, db=self.tables[table])
         return found
+
+    def spec(self, job_id: bytes) -> bytes | None:
+        """One job's spec. ValueError when its block cannot be read."""
+        return read_specs(self.cursor(Table.JOBS), [job_id]).get(job_id)
 
     def slices(self, table: Table, first: bytes, end: bytes) -> Iterator[list[tuple[bytes, bytes]]]:
         """The rows with first <= key < end, in lists of bounded size."""
@@ -74,16 +77,16 @@ class Snapshot:
             yield items
             found = cursor.next()
 
-    def between(self, table: Table, first: bytes, last: bytes) -> dict[bytes, bytes]:
-        """The rows with first <= key <= last. For tables that are small beside JOBS."""
+    def between(self, table: Table, first: bytes, last: bytes) -> list[tuple[bytes, bytes]]:
+        """The rows with first <= key <= last, in order. For tables that are small beside JOBS."""
         cursor = self.cursor(table)
-        rows: dict[bytes, bytes] = {}
+        rows: list[tuple[bytes, bytes]] = []
         if not cursor.set_range(first):
             return rows
-        for key, value in cursor.iternext():
-            if key > last:
+        for item in cursor.iternext():
+            if item[0] > last:
                 break
-            rows[key] = value
+            rows.append(item)
         return rows
 
     def of_ids(self, table: Table, ids: Iterable[bytes]) -> dict[bytes, bytes]:
@@ -104,9 +107,9 @@ class Snapshot:
         used = 0
         cursor, left = self.cursor(Table.JOBS), iter(ids)
         while some := list(islice(left, IDS_PER_GET)):
-            found = cursor.getmulti(some)
-            items += found
-            used += sum([len(spec) for _, spec in found])
+            specs = read_specs(cursor, some)
+            items += [(job_id, specs[job_id]) for job_id in some if job_id in specs]
+            used += sum([len(spec) for spec in specs.values()])
             if used >= SLICE_BYTES_MAX or len(items) >= IDS_PER_SLICE:
                 yield self._pack(items, rows_filter, in_backlog)
                 items, used = [], 0
@@ -138,39 +141,18 @@ class Snapshot:
 
     def flag_backlog(self, rows: bytes, end_ms: int = TIME_MAX_MS) -> bytes:
         """The same rows with ROW_BACKLOG set where the backlog has them, which holds nothing due from `end_ms` on."""
-        if not self._has_backlog or not rows:
-            return rows
-        flagged, at = bytearray(rows), 0
-        while at < len(rows):
-            head = ROW_HEAD.unpack_from(rows, at)
-            if head[2] < end_ms and self.get(Table.BACKLOG, _backlog_key(rows, at, head)) is not None:
-                flagged[at + FLAGS_AT] |= ROW_BACKLOG
-            at += head[0]
-        return bytes(flagged)
+        return self._split_backlog(rows, end_ms, drop=False)
 
     def without_backlog(self, rows: bytes, end_ms: int) -> bytes:
         """The rows that the backlog does not have, which holds nothing due from `end_ms` on."""
-        if not self._has_backlog or not rows:
-            return rows
-        spans: list[tuple[int, int, bytes]] = []
-        at = 0
-        while at < len(rows):
-            head = ROW_HEAD.unpack_from(rows, at)
-            spans.append((at, at + head[0], _backlog_key(rows, at, head) if head[2] < end_ms else b""))
-            at += head[0]
-        keys = [key for _, _, key in spans if key]
-        found = {key for key, _ in self.cursor(Table.BACKLOG).getmulti(keys)} if keys else set()
-        if not found:
-            return rows
-        return b"".join([rows[start:end] for start, end, key in spans if key not in found])
+        return self._split_backlog(rows, end_ms, drop=True)
 
-
-def _backlog_key(rows: bytes, at: int, head: tuple[Any, ...]) -> bytes:
-    """Where the backlog would hold the row; reads no more than that takes, for there may be millions."""
-    spec_at = at + ROW_HEAD.size + head[10] + head[12]
-    priority, queue_len = rows[spec_at + SPEC_PRIORITY_AT], rows[spec_at + SPEC_QUEUE_LEN_AT]
-    queue_at = spec_at + SPEC_HEAD.size
-    return layout.backlog_key(rows[queue_at : queue_at + queue_len], priority, head[2], head[1])
+    def _split_backlog(self, rows: bytes, end_ms: int, *, drop: bool) -> bytes:
+        keys = backlog_keys(rows, end_ms) if self._has_backlog else []
+        if not keys:
+            return rows
+        found = {key for key, _ in self.cursor(Table.BACKLOG).getmulti(keys)}
+        return split_backlog(rows, end_ms, keys, found, drop) if found else rows
 
 
 def take_slice(cursor: Any) -> list[tuple[bytes, bytes]]:

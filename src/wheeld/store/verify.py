@@ -18,7 +18,7 @@ from wheeld.journal.verify import verify_journal
 from wheeld.model import limits
 from wheeld.model.entry import unpack_outcome
 from wheeld.model.errors import StartFailure
-from wheeld.model.ids import ID_BYTES, unpack_id
+from wheeld.model.ids import ID_BYTES, NO_ID, unpack_id
 from wheeld.model.job import TERMINAL, JobState
 from wheeld.model.spec import Spec, unpack_spec
 from wheeld.store import layout
@@ -101,11 +101,19 @@ def _state(snapshot: Snapshot, job_id: bytes) -> State | None:
 
 def _spec(snapshot: Snapshot, job_id: bytes) -> Spec | None:
     """The job's spec, if there is a readable one: unreadable ones are reported once, by `_jobs`."""
-    record = snapshot.get(Table.JOBS, job_id)
     try:
+        record = snapshot.spec(job_id)
         return unpack_spec(record) if record is not None else None
     except ValueError:
         return None
+
+
+def _exists(snapshot: Snapshot, job_id: bytes) -> bool:
+    """Whether there is such a job; jobs of an unreadable block are taken to be there, for `_blocks` reports it."""
+    try:
+        return snapshot.spec(job_id) is not None
+    except ValueError:
+        return True
 
 
 def _due_ms(snapshot: Snapshot, job_id: bytes) -> int | None:
@@ -116,29 +124,60 @@ def _due_ms(snapshot: Snapshot, job_id: bytes) -> int | None:
     return state.due_ms if state is not None else spec.schedule_ms
 
 
-def _jobs(snapshot: Snapshot) -> Iterator[str]:
-    """Every spec decodes, its shard knows its number, and a job that is due elsewhere has its moved row."""
-    next_seq = [read_shard(snapshot.store, snapshot.txn, shard)[0] for shard in range(snapshot.store.shards)]
-    for job_id, record in _rows(snapshot, Table.JOBS):
-        parts, state = unpack_id(job_id), _state(snapshot, job_id)
+def _blocks(snapshot: Snapshot) -> Iterator[tuple[str, list[tuple[bytes, bytes]]]]:
+    """Each block's problem, if it has one, and its jobs as far as they can be told."""
+    behind, before = NO_ID, NO_ID
+    for key, block in _rows(snapshot, Table.JOBS):
         try:
-            spec = unpack_spec(record)
+            rows = layout.unpack_block(key, block)
         except ValueError as error:
-            yield f"job {job_id.hex()}: {error}"
+            yield str(error), []
             continue
-        if parts.shard >= len(next_seq) or parts.seq >= next_seq[parts.shard]:
-            yield f"job {job_id.hex()}: its shard gives out lower numbers next"
-        due_ms = state.due_ms if state is not None else spec.schedule_ms
-        bucket = due_ms // snapshot.store.bucket_width_ms
-        is_moved = snapshot.get(Table.MOVED, layout.moved_key(job_id, bucket)) is not None
-        has_failed = state is not None and state.state == JobState.FAILED
-        if is_moved != (bucket != parts.bucket and not has_failed):
-            yield f"job {job_id.hex()}: due in bucket {bucket}, {'has a' if is_moved else 'has no'} moved row"
+        problem = ""
+        if before != NO_ID and key <= behind:
+            problem = f"the block of jobs {key.hex()} begins within the one before, {before.hex()}"
+        elif len(block) > snapshot.store.block_bytes_max and len(rows) > 1:
+            problem = f"the block of jobs {key.hex()} holds {len(rows)} jobs in {len(block)} bytes, more than a page"
+        behind, before = rows[-1][0], key
+        yield problem, rows
+
+
+def _jobs(snapshot: Snapshot) -> Iterator[str]:
+    """Blocks are in order and as many as counted; for what holds for each job see `_job`."""
+    next_seq = [read_shard(snapshot.store, snapshot.txn, shard)[0] for shard in range(snapshot.store.shards)]
+    found, readable = 0, True
+    for problem, rows in _blocks(snapshot):
+        if problem:
+            yield problem
+        readable = readable and bool(rows)
+        found += len(rows)
+        for job_id, record in rows:
+            yield from _job(snapshot, next_seq, job_id, record)
+    if readable and found != snapshot.entries(Table.JOBS):
+        yield f"the blocks hold {found} jobs, {snapshot.entries(Table.JOBS)} are counted"
+
+
+def _job(snapshot: Snapshot, next_seq: list[int], job_id: bytes, record: bytes) -> Iterator[str]:
+    """The spec decodes, the shard knows its number, and a job that is due elsewhere has its moved row."""
+    parts, state = unpack_id(job_id), _state(snapshot, job_id)
+    try:
+        spec = unpack_spec(record)
+    except ValueError as error:
+        yield f"job {job_id.hex()}: {error}"
+        return
+    if parts.shard >= len(next_seq) or parts.seq >= next_seq[parts.shard]:
+        yield f"job {job_id.hex()}: its shard gives out lower numbers next"
+    due_ms = state.due_ms if state is not None else spec.schedule_ms
+    bucket = due_ms // snapshot.store.bucket_width_ms
+    is_moved = snapshot.get(Table.MOVED, layout.moved_key(job_id, bucket)) is not None
+    has_failed = state is not None and state.state == JobState.FAILED
+    if is_moved != (bucket != parts.bucket and not has_failed):
+        yield f"job {job_id.hex()}: due in bucket {bucket}, {'has a' if is_moved else 'has no'} moved row"
 
 
 def _states(snapshot: Snapshot) -> Iterator[str]:
     for job_id, record in _rows(snapshot, Table.STATE):
-        if snapshot.get(Table.JOBS, job_id) is None:
+        if not _exists(snapshot, job_id):
             yield f"state of job {job_id.hex()}, which does not exist"
             continue
         try:
@@ -153,7 +192,7 @@ def _states(snapshot: Snapshot) -> Iterator[str]:
 def _leases(snapshot: Snapshot) -> Iterator[str]:
     for job_id, record in _rows(snapshot, Table.LEASES):
         state = _state(snapshot, job_id)
-        if snapshot.get(Table.JOBS, job_id) is None:
+        if not _exists(snapshot, job_id):
             yield f"lease of job {job_id.hex()}, which does not exist"
         try:
             layout.unpack_lease(record)
@@ -196,7 +235,7 @@ def _dead(snapshot: Snapshot) -> Iterator[str]:
         state = _state(snapshot, job_id)
         if state is None or state.state != JobState.FAILED:
             yield f"dead letter {job_id.hex()} has not failed"
-        elif snapshot.get(Table.JOBS, job_id) is None:
+        elif not _exists(snapshot, job_id):
             yield f"dead letter {job_id.hex()} has no spec"
     for job_id, record in _rows(snapshot, Table.STATE):
         if record[1] == JobState.FAILED and job_id not in dead:

@@ -32,7 +32,8 @@ def test_second_opener_is_told_who_holds_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"format_version": 2}, "format version 2.*wrote it"),
+        ({"format_version": 1}, "format version 1.*wrote it"),
+        ({"format_version": 3}, "format version 3.*wrote it"),
         ({"shards": 0}, "damaged.*backup"),
         ({"store_uuid": "ab"}, "damaged.*backup"),
         ({"shards": "many"}, "cannot be read.*backup"),

@@ -1,0 +1,106 @@
+"""The `jobs` table, which holds blocks of jobs: where a job's block is, and how a fold's jobs come in and go out.
+
+Owns the walk over blocks; their bytes are native (`_fold` writes, `_rows` reads). Invariants: a block's key is not
+above its first id and above every id of the block before; a block holds jobs of one shard and bucket, ascending; only
+a block of one job is longer than an LMDB page.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from typing import Any, Final
+
+from wheeld.model import limits
+from wheeld.store._fold import DELETE, PUT, Fold
+from wheeld.store._rows import find_specs
+from wheeld.store.layout import SHARD_BUCKET, Table
+
+PAGE_HEAD_BYTES: Final = 16
+"""What LMDB takes of the page of a long value: a block of the rest takes one page, and frees one."""
+
+
+def block_bytes_max(page_bytes: int) -> int:
+    """The longest block of more than one job."""
+    return page_bytes - PAGE_HEAD_BYTES
+
+
+def seek(cursor: Any, job_id: bytes) -> bool:
+    """Put the cursor on the block that the job belongs into; False when its bucket has none that begins so low."""
+    if cursor.set_range(job_id):
+        if cursor.key() == job_id:
+            return True
+        found = cursor.prev()
+    else:
+        found = cursor.last()
+    return bool(found) and cursor.key()[: SHARD_BUCKET.size] == job_id[: SHARD_BUCKET.size]
+
+
+def read_specs(cursor: Any, ids: list[bytes]) -> dict[bytes, bytes]:
+    """Id -> spec of those that exist; each block is read once."""
+    wanted, found, at = sorted(ids), dict[bytes, bytes](), 0
+    while at < len(wanted):
+        if seek(cursor, wanted[at]):
+            at = find_specs(cursor.key(), cursor.value(), wanted, at, found)
+        else:
+            at += 1
+    return found
+
+
+def remove_ended(fold: Fold, cursor: Any, slice_guard: AbstractContextManager[Any]) -> int:
+    """Take the jobs that the fold has ended out of their blocks; how many there were."""
+    start = removed = 0
+    while True:
+        with slice_guard:
+            for _ in range(limits.STORE_SLICE_BLOCKS):
+                found = fold.next_key(Table.JOBS, DELETE, start)
+                if found is None:
+                    return removed
+                start, job_id = found
+                if not seek(cursor, job_id):
+                    start += 1
+                    continue
+                key, block = cursor.item()
+                left, start, count = fold.remove_rows(start, key, block)
+                removed += count
+                if not left:
+                    cursor.delete()
+                elif count:
+                    cursor.put(key, left)
+
+
+def put_new(fold: Fold, cursor: Any, bytes_max: int, slice_guard: AbstractContextManager[Any]) -> int:
+    """Put the fold's new jobs into blocks, the first of each bucket into its last one; how many the store lacked."""
+    start = added = 0
+    while True:
+        with slice_guard:
+            blocks: list[tuple[bytes, bytes]] = []
+            while (found := fold.next_key(Table.JOBS, PUT, start)) and len(blocks) < limits.STORE_SLICE_BLOCKS:
+                start, job_id = found
+                key, block, end_key = _around(cursor, job_id)
+                made, start, count = fold.pack_blocks(
+                    start, key, block, end_key, bytes_max, limits.STORE_SLICE_BLOCKS - len(blocks)
+                )
+                added += count
+                blocks += made
+            cursor.putmulti(blocks)
+            if found is None:
+                return added
+
+
+def _around(cursor: Any, job_id: bytes) -> tuple[bytes | None, bytes | None, bytes | None]:
+    """Key and value of the block that a job belongs into, and where the next one of its bucket begins."""
+    bucket, end_key = job_id[: SHARD_BUCKET.size], None
+    if cursor.set_range(job_id):
+        key: bytes = cursor.key()
+        if key == job_id:
+            block: bytes = cursor.value()
+            beyond = cursor.next() and cursor.key()[: SHARD_BUCKET.size] == bucket
+            return key, block, cursor.key() if beyond else None
+        if key[: SHARD_BUCKET.size] == bucket:
+            end_key = key
+        found = cursor.prev()
+    else:
+        found = cursor.last()
+    if not found or cursor.key()[: SHARD_BUCKET.size] != bucket:
+        return None, None, end_key
+    return cursor.key(), cursor.value(), end_key
