@@ -19,6 +19,7 @@ from tests.unit.core.core_kit import BOOT_MS, START_MS, granted, settle_batch, s
 from wheeld.core.api import LEASES, CoreConfig, Restored
 from wheeld.core.factory import open_core
 from wheeld.model import batch as packed
+from wheeld.model.rows import ROW_BACKLOG
 from wheeld.model.spec import FLAG_DELAY, FLAG_EXPIRE_AFTER, Spec
 
 HISTORIES = int(os.environ.get("WHEELD_CORE_HISTORIES", "24"))
@@ -63,7 +64,7 @@ class History:
             store_uuid=self.random.randbytes(16),
             shards=self.random.choice([1, 3, 16]),
             bucket_width_ms=10_000,
-            resident_bytes_max=self.random.choice([4_000, 20_000, 1 << 30]),
+            resident_bytes_max=self.random.choice([4_000, 20_000, 60_000, 1 << 30]),
             recent_keys_max=self.random.choice([2, 8, 1000]),
             departed_max=self.random.choice([3, 1000]),
         )
@@ -130,6 +131,29 @@ class History:
             outcome, _, records = self.twins.call("submit", self.now_ms, batch)
         if outcome == packed.DONE:
             self.ids += [job_id for code, _, _, job_id in submitted(records) if code == 0]
+
+    def flood(self) -> None:
+        """Many jobs of one queue, close together: near, so that the horizon falls, or due, so that they are spilled."""
+        draw = self.random
+        first_ms = self.now_ms + draw.choice([-50, 100, 2_000, 20_000])
+        apart_ms = draw.choice([0, 1, 40])
+        spec = Spec(draw.choice(QUEUES), payload=bytes(draw.choice([20, 900])), priority=draw.choice([4, 4, 9]))
+        jobs = [replace(spec, schedule_ms=first_ms + number * apart_ms) for number in range(draw.randrange(10, 80))]
+        _, _, records = self.twins.call("submit", self.now_ms, submit_batch(list(jobs)))
+        self.ids += [job_id for code, _, _, job_id in submitted(records) if code == 0]
+
+    def page_in(self) -> None:
+        """The head of some queue's backlog, as the driver reads it; what a clock then turns back waits in memory."""
+        rows = sorted((row for row in self.store.rows.values() if row.flags & ROW_BACKLOG), key=lambda row: row.due_ms)
+        load, _ = self.twins.call("begin_load")
+        data = b"".join(row.pack() for row in rows[: self.random.randrange(60)])
+        self.twins.call("load", self.now_ms, self.boot_ms, load, data)
+        self.twins.call("end_load", load)
+        if self.random.random() < 0.4:
+            self.rebase()
+        if self.random.random() < 0.5:
+            self.flood()
+            self.tick()
 
     def key_answer(self, hashed: bytes) -> bytes:
         job_id, content, create_ms = self.store.keys.get(hashed, (bytes(16), 0, 0))
@@ -311,6 +335,8 @@ class History:
     def run(self) -> None:
         weights = {
             self.submit: 10,
+            self.flood: 1.5,
+            self.page_in: 4,
             self.tick: 12,
             self.release: 10,
             self.settle: 10,
