@@ -200,7 +200,8 @@ def test_the_queue_whose_ready_jobs_hold_most_is_spilled(make: MakeCore) -> None
 def test_one_tick_stages_no_more_than_its_bytes(waiting: bool) -> None:
     """Jobs with kilobytes of labels end all at once; both implementations stop at the same one."""
     labels = b"\1a" + bytes((200,)) + b"b" * 200
-    spec = replace(SMALL, labels=labels * 20, lease_ms=1_000, expire_ms=START_MS + 500 if waiting else 0, max_attempts=1)
+    expire_ms = START_MS + 500 if waiting else 0
+    spec = replace(SMALL, labels=labels * 20, lease_ms=1_000, expire_ms=expire_ms, max_attempts=1)
     jobs = 2_000
     seen = []
     for kind in ("native", "reference"):
