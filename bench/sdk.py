@@ -57,11 +57,25 @@ def counted(times: bytearray) -> dict[str, float | int | str]:
     return {"lost": times.count(0), "duplicated": sum(times) - (len(times) - times.count(0))}
 
 
-def judged(report: Report, rates: Sequence[float], checks: Sequence[dict[str, float | int | str]]) -> Report:
-    """Rates of all rounds: the median, the worst, the best; failures where a count is not zero."""
-    ordered = sorted(rates)
+class Clock:
+    """Wall time and this process's processor time since it was made."""
+
+    def __init__(self) -> None:
+        self.began_s, self._cpu_s = time.perf_counter(), time.process_time()
+
+    def stop(self, jobs: int) -> tuple[float, float]:
+        """(jobs/s, processor microseconds a job)."""
+        return jobs / (time.perf_counter() - self.began_s), (time.process_time() - self._cpu_s) / jobs * 1e6
+
+
+def judged(
+    report: Report, rounds: Sequence[tuple[float, float]], checks: Sequence[dict[str, float | int | str]]
+) -> Report:
+    """What the clocks of all rounds said: the median rate, the worst, the best; failures where a count is not zero."""
+    ordered = sorted(rate for rate, _ in rounds)
     report.figures["jobs_per_s"] = round(percentile(ordered, 0.5))
     report.figures["worst_per_s"], report.figures["best_per_s"] = round(ordered[0]), round(ordered[-1])
+    report.figures["client_cpu_us"] = round(percentile(sorted(cpu for _, cpu in rounds), 0.5), 2)
     for name in ("lost", "duplicated"):
         report.figures[name] = sum(int(check[name]) for check in checks)
         if report.figures[name]:
@@ -72,7 +86,7 @@ def judged(report: Report, rates: Sequence[float], checks: Sequence[dict[str, fl
 async def submit_awaited(terms: Terms, jobs: int, in_flight: int, delay_s: float = FAR_S) -> Report:
     """`in_flight` coroutines, each of which awaits one `client.submit` after another."""
     report = Report(f"await_{in_flight}", terms=terms.stated(jobs=jobs, in_flight=in_flight, delay_s=delay_s))
-    rates, checks, late_s = [], [], []
+    rounds, checks, late_s = [], [], []
     for _ in range(terms.rounds):
         queue, ids, numbers = fresh_queue("sdk"), [""] * jobs, iter(range(jobs))
 
@@ -85,12 +99,12 @@ async def submit_awaited(terms: Terms, jobs: int, in_flight: int, delay_s: float
 
         async with Client(terms.address) as client:
             await client.submit("bench", delay=delay_s)
-            began = time.perf_counter()
+            clock = Clock()
             await asyncio.gather(*(one(client, queue, ids, numbers) for _ in range(in_flight)))
-            rates.append(jobs / (time.perf_counter() - began))
+            rounds.append(clock.stop(jobs))
         checks.append({"lost": ids.count(""), "duplicated": jobs - len(set(ids))})
     late_s.sort()
-    judged(report, rates, checks)
+    judged(report, rounds, checks)
     report.figures["await_p50_ms"] = round(percentile(late_s, 0.5) * 1000, 3)
     report.figures["await_p99_ms"] = round(percentile(late_s, 0.99) * 1000, 3)
     return report
@@ -99,19 +113,19 @@ async def submit_awaited(terms: Terms, jobs: int, in_flight: int, delay_s: float
 async def submit_bulk(terms: Terms, jobs: int) -> Report:
     """`client.submit_many`, encoding included."""
     report = Report("submit_many", terms=terms.stated(jobs=jobs))
-    rates, checks = [], []
+    rounds, checks = [], []
     for _ in range(terms.rounds):
         options = JobOptions(queue=fresh_queue("sdk"))
         async with Client(terms.address) as client:
             await client.submit("bench", delay=FAR_S)
-            began = time.perf_counter()
+            clock = Clock()
             handles = await client.submit_many(
                 encode_job("bench", payload_of(number), delay=FAR_S, options=options) for number in range(jobs)
             )
-            rates.append(jobs / (time.perf_counter() - began))
+            rounds.append(clock.stop(jobs))
         ids = {handle.job_id for handle in handles if not isinstance(handle, Exception)}
         checks.append({"lost": jobs - len(handles), "duplicated": len(handles) - len(ids)})
-    return judged(report, rates, checks)
+    return judged(report, rounds, checks)
 
 
 async def work(terms: Terms, jobs: int, kind: str) -> Report:
@@ -121,22 +135,25 @@ async def work(terms: Terms, jobs: int, kind: str) -> Report:
     batch handler.
     """
     report = Report(f"worker_{kind}", terms=terms.stated(jobs=jobs, credit=CREDIT, handler=kind))
-    rates, checks = [], []
+    rounds, checks = [], []
     for _ in range(terms.rounds):
-        rate, times = await work_once(terms, jobs, kind)
-        rates.append(rate)
+        measured, times = await work_once(terms, jobs, kind)
+        rounds.append(measured)
         checks.append(counted(times))
-    return judged(report, rates, checks)
+    return judged(report, rounds, checks)
 
 
-async def work_once(terms: Terms, jobs: int, kind: str) -> tuple[float, bytearray]:
-    """(jobs/s, how often each came)."""
-    times, queue, first_s = bytearray(jobs), fresh_queue("sdk"), 0.0
+async def work_once(terms: Terms, jobs: int, kind: str) -> tuple[tuple[float, float], bytearray]:
+    """(what the clock said, how often each came)."""
+    times, queue, clock = bytearray(jobs), fresh_queue("sdk"), Clock()
+    seen = 0
     app = App(terms.address)
 
     def see(payload: bytes) -> None:
-        nonlocal first_s
-        first_s = first_s or time.perf_counter()
+        nonlocal clock, seen
+        if not seen:
+            clock = Clock()
+        seen += 1
         times[int.from_bytes(payload[:NUMBER_BYTES], "big")] += 1
 
     async def plain(payload: bytes) -> None:
@@ -163,10 +180,10 @@ async def work_once(terms: Terms, jobs: int, kind: str) -> tuple[float, bytearra
     deadline = time.monotonic() + PATIENCE_S
     while worker.counts.get("settled", 0) < jobs and time.monotonic() < deadline and not running.done():
         await asyncio.sleep(0.002)
-    ended_s = time.perf_counter()
+    measured = clock.stop(jobs)
     worker.stop()
     await running
-    return jobs / (ended_s - first_s), times
+    return measured, times
 
 
 async def run_one(name: str, terms: Terms, scale: float) -> Report:

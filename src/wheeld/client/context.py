@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 
 class CancelEvent:
@@ -102,14 +102,22 @@ class Context:
         return self.lease_ends_s - time.monotonic()
 
 
-_CURRENT: Final[contextvars.ContextVar[Context]] = contextvars.ContextVar("wheeld_context")
+class Attempt(Protocol):
+    """Who can tell the context of an attempt; it is made when somebody asks for it."""
+
+    @property
+    def context(self) -> Context:
+        """The same one each time."""
+
+
+_CURRENT: Final[contextvars.ContextVar[Attempt]] = contextvars.ContextVar("wheeld_context")
 
 
 def current_context() -> Context:
     """The context of the handler that calls this, at any depth. LookupError outside of a handler."""
-    return _CURRENT.get()
+    return _CURRENT.get().context
 
 
-def enter_context(context: Context) -> contextvars.Token[Context]:
-    """The worker's: make it the current one of this task or thread."""
-    return _CURRENT.set(context)
+def enter_context(attempt: Attempt) -> contextvars.Token[Attempt]:
+    """The worker's: make its context the current one of this task or thread."""
+    return _CURRENT.set(attempt)

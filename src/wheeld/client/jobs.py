@@ -138,8 +138,9 @@ def _head_of_words(type: str, words: OptionWords) -> bytes:
     """`head_of` for keyword arguments, without an object for them where they are plain."""
     if "retry" in words or "start_timeout" in words or "lease_duration" in words:
         return head_of(type, JobOptions(**words))
+    plain: Any = words
     try:
-        return job_head(type, **words)
+        return job_head(type, **plain)
     except OverflowError:
         raise _bad_priority(words.get("priority")) from None
 

@@ -9,13 +9,17 @@ handler does.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
+from wheeld.wire._work import Lease
+from wheeld.worker.leases import Frame
 from wheeld.worker.outcome import Ack, Nack, Outcome, describe, encode_acks
 from wheeld.worker.stream import LeaseStream
 
-BatchHandler: TypeAlias = Callable[[Sequence[Any], int], "Sequence[Outcome | None] | None"]
-"""(protobuf Leases of one frame, receipt in Unix microseconds) -> None: all acked; or an outcome for each."""
+BatchHandler: TypeAlias = Callable[[Sequence[Lease], int], "Sequence[Outcome | None] | None"]
+"""(Leases of one frame, with the fields of the message of this name; receipt in Unix microseconds) -> None: all acked;
+or an outcome for each.
+"""
 
 
 class BatchSink:
@@ -25,7 +29,7 @@ class BatchSink:
         self._handler, self.on_fatal = handler, on_fatal
         self.stream: LeaseStream
 
-    def on_frame(self, frame: Any, receive_time_us: int) -> None:
+    def on_frame(self, frame: Frame, receive_time_us: int) -> None:
         """See stream.Sink."""
         leases = frame.leases
         tokens = [lease.lease_token for lease in leases]

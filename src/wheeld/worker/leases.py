@@ -7,16 +7,28 @@ under one token only, the newest.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterable
-from typing import Any, Final
+from typing import Final, NamedTuple
 
 from wheeld.client.context import Context
 from wheeld.model import limits
+from wheeld.wire._work import Lease
 from wheeld.worker.outcome import Outcome
 
 _SCANS_PER_LEASE: Final = 12
+_CONTEXTS: Final = threading.Lock()
+"""Guards what a context repeats of its lease, from when it is being made: handlers' threads make it, the stream's
+thread changes it. Held for no longer than that."""
 _IDLE_SCAN_S: Final = limits.LEASE_MS_DEFAULT / 1000 / _SCANS_PER_LEASE
+
+
+class Frame(NamedTuple):
+    """Jobs that fired together."""
+
+    fire_time_us: int
+    leases: list[Lease]
 
 
 class Held:
@@ -37,48 +49,97 @@ class Held:
 
 
 class HeldJob(Held):
-    """One lease with its job. `revoked`: the daemon took it back, the outcome is of no use."""
+    """One lease with its job. `revoked`: the daemon took it back, the outcome is of no use. `begun`: its handler's task
+    has taken its first step.
+    """
 
-    __slots__ = ("context", "outcome", "payload", "revoked", "token")
+    __slots__ = (
+        "_cancelled", "_context", "_fire_time_us", "_lease", "_redelivery", "begun", "fencing_token", "job_id",
+        "outcome", "receive_time_us", "revoked", "token",
+    )  # fmt: skip
 
-    def __init__(self, lease: Any, fire_time_us: int, receive_time_us: int, now_s: float) -> None:
+    def __init__(self, lease: Lease, fire_time_us: int, receive_time_us: int, now_s: float) -> None:
         super().__init__(lease.lease_duration_ms / 1000, now_s)
-        self.token: bytes = lease.lease_token
-        self.payload: bytes = lease.payload
+        self.token = lease.lease_token
+        self.job_id = lease.job_id
+        self.fencing_token = lease.fencing_token
+        self.receive_time_us = receive_time_us
         self.outcome: Outcome | None = None
-        self.revoked = False
-        self.context = Context(
-            job_id=lease.job_id,
+        self.revoked = self.begun = False
+        self._lease, self._fire_time_us = lease, fire_time_us
+        self._context: Context | None = None
+        self._cancelled, self._redelivery = False, lease.redelivery
+
+    @property
+    def type(self) -> str:
+        """Of the job."""
+        return self._lease.type
+
+    @property
+    def payload(self) -> bytes:
+        """Of the job."""
+        return self._lease.payload
+
+    @property
+    def context(self) -> Context:
+        """What its handler may know; made when it is first asked for, on whatever thread."""
+        if self._context is None:
+            with _CONTEXTS:
+                if self._context is None:
+                    self._context = self._make_context()
+        return self._context
+
+    def cancel(self) -> None:
+        """Its handler must stop."""
+        with _CONTEXTS:
+            self._cancelled = True
+            context = self._context
+        if context is not None:
+            context.cancelled.set()
+
+    def on_renewed(self) -> None:
+        """See Held."""
+        with _CONTEXTS:
+            super().on_renewed()
+            if self._context is not None:
+                self._context.lease_ends_s = self.ends_s
+
+    def adopt(self, lease: Lease, now_s: float) -> None:
+        """The same job was granted to us anew: go on under the newer token."""
+        with _CONTEXTS:
+            self._lease, self._redelivery = lease, True
+            self.token, self.fencing_token = lease.lease_token, lease.fencing_token
+            context = self._context
+            if context is not None:
+                context.lease_token, context.fencing_token = lease.lease_token, lease.fencing_token
+                context.attempt, context.redelivery = lease.attempt, True
+        self.duration_s = lease.lease_duration_ms / 1000
+        self.renewed_s, self.renew_at_s = now_s, now_s + self.duration_s / 3
+        self.on_renewed()
+
+    def _make_context(self) -> Context:
+        lease = self._lease
+        context = Context(
+            job_id=self.job_id,
             type=lease.type,
             queue=lease.queue,
             namespace=lease.namespace or "default",
             attempt=lease.attempt,
             max_attempts=lease.max_attempts,
             priority=lease.priority,
-            labels=dict(lease.labels),
+            labels=lease.labels,
             trace_context=lease.trace_context,
             schedule_time_ms=lease.schedule_time_ms,
-            fire_time_us=fire_time_us,
-            receive_time_us=receive_time_us,
-            lease_token=lease.lease_token,
-            fencing_token=lease.fencing_token,
+            fire_time_us=self._fire_time_us,
+            receive_time_us=self.receive_time_us,
+            lease_token=self.token,
+            fencing_token=self.fencing_token,
             lease_ends_s=self.ends_s,
-            redelivery=lease.redelivery,
+            redelivery=self._redelivery,
         )
-
-    def on_renewed(self) -> None:
-        """See Held."""
-        super().on_renewed()
-        self.context.lease_ends_s = self.ends_s
-
-    def adopt(self, lease: Any, now_s: float) -> None:
-        """The same job was granted to us anew: go on under the newer token."""
-        context = self.context
-        self.token = context.lease_token = lease.lease_token
-        context.fencing_token, context.attempt, context.redelivery = lease.fencing_token, lease.attempt, True
-        self.duration_s = lease.lease_duration_ms / 1000
-        self.renewed_s, self.renew_at_s = now_s, now_s + self.duration_s / 3
-        self.on_renewed()
+        if self._cancelled:
+            context.cancelled.set()
+        return context
 
 
 class LeaseTable:
@@ -104,7 +165,7 @@ class LeaseTable:
         """The lease of a token."""
         return self._held.get(token)
 
-    def add_frame(self, frame: Any, receive_time_us: int) -> tuple[list[HeldJob], list[tuple[bytes, HeldJob]]]:
+    def add_frame(self, frame: Frame, receive_time_us: int) -> tuple[list[HeldJob], list[tuple[bytes, HeldJob]]]:
         """(new leases, leases that go on under a newer token, each with its old one)."""
         now_s = self._monotonic()
         fresh: list[HeldJob] = []
@@ -113,7 +174,7 @@ class LeaseTable:
             known = self._jobs.get(lease.job_id)
             if known is not None:
                 old = known.token
-                if lease.fencing_token <= known.context.fencing_token:
+                if lease.fencing_token <= known.fencing_token:
                     continue
                 self._held.pop(old, None)
                 known.adopt(lease, now_s)
@@ -121,7 +182,7 @@ class LeaseTable:
                 adopted.append((old, known))
                 continue
             held = HeldJob(lease, frame.fire_time_us, receive_time_us, now_s)
-            self._held[held.token] = self._jobs[held.context.job_id] = held
+            self._held[held.token] = self._jobs[held.job_id] = held
             self._hasten(held.duration_s, now_s)
             fresh.append(held)
         return fresh, adopted
@@ -135,11 +196,16 @@ class LeaseTable:
         return held
 
     def remove(self, token: bytes) -> Held | None:
-        """It was settled or taken back."""
+        """It was taken back."""
         held = self._held.pop(token, None)
-        if isinstance(held, HeldJob) and self._jobs.get(held.context.job_id) is held:
-            del self._jobs[held.context.job_id]
+        if isinstance(held, HeldJob) and self._jobs.get(held.job_id) is held:
+            del self._jobs[held.job_id]
         return held
+
+    def remove_all(self, tokens: Iterable[bytes]) -> None:
+        """They were settled."""
+        for token in tokens:
+            self.remove(token)
 
     def next_scan_in_s(self) -> float:
         """Seconds until `due_renewals` has anything to look at."""

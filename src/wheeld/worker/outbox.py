@@ -48,6 +48,12 @@ class Outbox:
         if self._sent.pop(token, None) is None:
             self._waiting.pop(token, None)
 
+    def drop_all(self, tokens: Iterable[bytes]) -> None:
+        """As `drop`, for many."""
+        for token in tokens:
+            if self._sent.pop(token, None) is None:
+                self._waiting.pop(token, None)
+
     def renew(self, tokens: Iterable[bytes]) -> None:
         """Extend these leases."""
         self._renewals.extend(tokens)

@@ -15,6 +15,7 @@ from typing import Final
 from wheeld.client.outcomes import Fail, Retry
 from wheeld.client.times import set_ns, span_ns
 from wheeld.model import limits
+from wheeld.wire._work import ack_element
 
 _log: Final = logging.getLogger("wheeld.worker")
 _TRACE_FRAMES: Final = 4
@@ -44,10 +45,7 @@ class Ack:
 
     def encode(self, lease_token: bytes, receive_time_us: int) -> bytes:
         """As an element of Settle."""
-        from wheeld.wire.pb.v1 import worker_service_pb2 as pb
-
-        ack = pb.Ack(lease_token=lease_token, result=self.result, receive_time_us=receive_time_us)
-        return pb.Settle(acks=[ack]).SerializeToString()
+        return ack_element(lease_token, self.result, receive_time_us)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +79,7 @@ class Release:
 
 
 Outcome = Ack | Nack | Release
+_DONE: Final = Ack()
 
 
 def success(result: bytes, job_id: str) -> Ack:
@@ -89,8 +88,8 @@ def success(result: bytes, job_id: str) -> Ack:
         _log.warning(
             "job %s: its result of %d bytes is dropped; %d is the most", job_id, len(result), limits.RESULT_BYTES_MAX
         )
-        return Ack()
-    return Ack(result)
+        return _DONE
+    return Ack(result) if result else _DONE
 
 
 def failure(error: BaseException) -> Nack:
@@ -103,12 +102,5 @@ def failure(error: BaseException) -> Nack:
 
 
 def encode_acks(lease_tokens: Sequence[bytes], receive_time_us: int) -> list[bytes]:
-    """`Ack().encode` for many tokens of one frame: they differ in the token alone."""
-    if not lease_tokens:
-        return []
-    first = lease_tokens[0]
-    model = Ack().encode(first, receive_time_us)
-    before, after = model.split(first, 1)
-    if any(len(token) != len(first) for token in lease_tokens):
-        return [Ack().encode(token, receive_time_us) for token in lease_tokens]
-    return [before + token + after for token in lease_tokens]
+    """`Ack().encode` for many tokens of one frame."""
+    return [ack_element(token, b"", receive_time_us) for token in lease_tokens]

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import functools
-import logging
 from collections import deque
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +20,8 @@ from wheeld.worker.leases import HeldJob
 from wheeld.worker.outcome import Nack, Outcome, Release, describe, failure, success
 from wheeld.worker.stream import LeaseStream
 
-_log: Final = logging.getLogger("wheeld.worker")
+_BEGUN_PER_TURN: Final = 64
+_SWEEP_S: Final = 1.0
 
 
 class Runner:
@@ -33,10 +32,11 @@ class Runner:
         self._loop = asyncio.get_running_loop()
         self._pool = ThreadPoolExecutor(concurrency, thread_name_prefix="wheeld-handler")
         self._waiting: deque[HeldJob] = deque()
-        self._running: dict[str, asyncio.Task[None]] = {}
-        self._contexts: dict[str, HeldJob] = {}
+        self._running: dict[str, tuple[HeldJob, asyncio.Task[None]]] = {}
         self._parked: dict[str, HeldJob] = {}
         self._ended: list[tuple[HeldJob, Outcome]] = []
+        self._turn_due = False
+        self._sweep_due = False
         self._stopping = False
 
     def take(self, leases: list[HeldJob]) -> None:
@@ -45,7 +45,8 @@ class Runner:
             self._stream.settle([(held, Release()) for held in leases])
             return
         self._waiting.extend(leases)
-        self._fill()
+        if not self._turn_due:
+            self._turn()
 
     async def stop(self, grace_s: float) -> None:
         """Give back what has not begun; wait for what runs; after `grace_s`, cancel it and nack it."""
@@ -55,41 +56,67 @@ class Runner:
         self._parked.clear()
         self._stream.settle([(held, Release()) for held in unbegun])
         if self._running and grace_s > 0:
-            await asyncio.wait(self._running.values(), timeout=grace_s)
+            await asyncio.wait(self._tasks(), timeout=grace_s)
         self.cancel_all()
         while self._running:
-            await asyncio.wait(self._running.values())
-            # The callbacks of tasks that ended unbegun run in the next turn.
-            await asyncio.sleep(0)
+            await asyncio.wait(self._tasks())
+            self._sweep()
         self._pool.shutdown(wait=False, cancel_futures=True)
         self._flush()
 
     def cancel_all(self) -> None:
         """Stop what runs: coroutines end, threads are told and left behind."""
-        for job_id, task in list(self._running.items()):
-            self._contexts[job_id].context.cancelled.set()
+        for held, task in list(self._running.values()):
+            held.cancel()
             task.cancel()
 
-    def _fill(self) -> None:
-        while self._waiting and len(self._running) < self._concurrency:
-            held = self._waiting.popleft()
-            if held.revoked:
-                continue
-            job_id = held.context.job_id
-            if job_id in self._running:
-                # The attempt before was taken back and has not ended yet: two at once must not be.
-                self._parked[job_id] = held
-                continue
-            self._contexts[job_id] = held
-            task = self._running[job_id] = self._loop.create_task(self._run(held), name=f"job {job_id}")
-            task.add_done_callback(functools.partial(self._on_done, held))
+    def _tasks(self) -> list[asyncio.Task[None]]:
+        return [task for _, task in self._running.values()]
 
-    def _on_done(self, held: HeldJob, task: asyncio.Task[None]) -> None:
-        # Only a task that was cancelled before its first step ends without having settled its lease.
-        if task.cancelled():
-            self._finish(held, Release())
+    def _turn(self) -> None:
+        """Settle what ended, together; begin what there is room for, some at a time, so that the loop gets to its other
+        work and the stream's thread to the interpreter.
+        """
+        self._turn_due = False
+        self._flush()
+        begun = 0
+        while self._waiting and len(self._running) < self._concurrency:
+            if begun == _BEGUN_PER_TURN:
+                self._ask_for_turn()
+                break
+            begun += self._begin(self._waiting.popleft())
+        if begun and not self._sweep_due:
+            self._sweep_due = True
+            self._loop.call_later(_SWEEP_S, self._sweep)
+
+    def _ask_for_turn(self) -> None:
+        if not self._turn_due:
+            self._turn_due = True
+            self._loop.call_soon(self._turn)
+
+    def _begin(self, held: HeldJob) -> bool:
+        if held.revoked:
+            return False
+        job_id = held.job_id
+        if job_id in self._running:
+            # The attempt before was taken back and has not ended yet: two at once must not be.
+            self._parked[job_id] = held
+            return False
+        self._running[job_id] = held, self._loop.create_task(self._run(held), name=job_id)
+        return True
+
+    def _sweep(self) -> None:
+        """A task that was cancelled before its first step ends without a word: its lease goes back."""
+        self._sweep_due = False
+        for held, task in list(self._running.values()):
+            if task.done() and not held.begun:
+                self._finish(held, Release())
+        if self._running and not self._stopping:
+            self._sweep_due = True
+            self._loop.call_later(_SWEEP_S, self._sweep)
 
     async def _run(self, held: HeldJob) -> None:
+        held.begun = True
         try:
             outcome = await self._attempt(held)
         except asyncio.CancelledError as error:
@@ -105,15 +132,12 @@ class Runner:
         self._finish(held, outcome)
 
     def _finish(self, held: HeldJob, outcome: Outcome) -> None:
-        job_id = held.context.job_id
-        del self._running[job_id], self._contexts[job_id]
-        if not self._ended:
-            # All that ends in this turn of the loop goes out together.
-            self._loop.call_soon(self._flush)
+        del self._running[held.job_id]
         self._ended.append((held, outcome))
-        if (parked := self._parked.pop(job_id, None)) is not None:
+        if self._parked and (parked := self._parked.pop(held.job_id, None)) is not None:
             self._waiting.appendleft(parked)
-        self._fill()
+        # All that ends in this turn of the loop goes out together.
+        self._ask_for_turn()
 
     def _flush(self) -> None:
         ended, self._ended = self._ended, []
@@ -121,31 +145,33 @@ class Runner:
             self._stream.settle(ended)
 
     async def _attempt(self, held: HeldJob) -> Outcome:
-        handler = self._handlers.get(held.context.type)
+        handler = self._handlers.get(held.type)
         if handler is None:
             known = ", ".join(sorted(self._handlers)) or "none"
-            return Nack(f"no handler for jobs of type {held.context.type!r} in this worker (it has: {known})")
+            return Nack(f"no handler for jobs of type {held.type!r} in this worker (it has: {known})")
         args, kwargs = ([held.payload], {}) if handler.raw else handler.arguments.decode(held.payload)
         if handler.arguments.wants_context:
             kwargs[CONTEXT_PARAMETER] = held.context
-        enter_context(held.context)
-        if handler.is_async:
-            value = await self._call_async(handler, args, kwargs)
-        else:
+        enter_context(held)
+        if not handler.is_async:
             value = await self._call_in_thread(handler, held, args, kwargs)
-        return success(value if handler.raw and isinstance(value, bytes) else encode_result(value), held.context.job_id)
+        elif handler.timeout_s is None:
+            value = await handler.function(*args, **kwargs)
+        else:
+            value = await self._call_in_time(handler, handler.timeout_s, args, kwargs)
+        return success(value if handler.raw and isinstance(value, bytes) else encode_result(value), held.job_id)
 
     @staticmethod
-    async def _call_async(handler: Handler[..., Any], args: list[Any], kwargs: dict[str, Any]) -> Any:
-        if handler.timeout_s is None:
-            return await handler.function(*args, **kwargs)
-        deadline = asyncio.timeout(handler.timeout_s)
+    async def _call_in_time(
+        handler: Handler[..., Any], timeout_s: float, args: list[Any], kwargs: dict[str, Any]
+    ) -> Any:
+        deadline = asyncio.timeout(timeout_s)
         try:
             async with deadline:
                 return await handler.function(*args, **kwargs)
         except TimeoutError as error:
             if deadline.expired():
-                raise TimeoutError(f"the attempt took longer than {handler.timeout_s:g} s") from error
+                raise TimeoutError(f"the attempt took longer than {timeout_s:g} s") from error
             raise
 
     async def _call_in_thread(
@@ -156,7 +182,7 @@ class Runner:
         call = self._loop.run_in_executor(self._pool, lambda: context.run(handler.function, *args, **kwargs))
         if handler.timeout_s is None:
             return await call
-        timer = self._loop.call_later(handler.timeout_s, held.context.cancelled.set)
+        timer = self._loop.call_later(handler.timeout_s, held.cancel)
         try:
             return await call
         finally:

@@ -16,12 +16,14 @@ import uuid
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from wheeld.client.channel import open_channel
 from wheeld.client.failures import Backoff, failure_of
 from wheeld.model import errors, limits
-from wheeld.worker.leases import HeldJob, LeaseTable
+from wheeld.wire._work import read_frame, read_settled, stream_member
+from wheeld.worker.leases import Frame, HeldJob, LeaseTable
 from wheeld.worker.outbox import Outbox
 from wheeld.worker.outcome import Outcome
 
@@ -54,19 +56,35 @@ class StreamOptions:
 class Sink(Protocol):
     """Who gets what the stream brings. Called on the reading thread: return at once."""
 
-    def on_frame(self, frame: Any, receive_time_us: int) -> None:
-        """A LeaseFrame."""
+    def on_frame(self, frame: Frame, receive_time_us: int) -> None:
+        """Leases."""
 
     def on_fatal(self, error: BaseException) -> None:
         """The stream cannot go on: the daemon refuses it, or a defect."""
 
 
-def _stamped(data: bytes) -> tuple[int, Any]:
-    """When the bytes arrived, and what they say. The clock is read first: decoding a large frame takes its time."""
+class _Member(IntEnum):
+    """The members of StreamLeasesResponse that are hot."""
+
+    LEASES = 2
+    SETTLED = 3
+
+
+def _decoded(data: bytes) -> tuple[int, int, Any]:
+    """(when the bytes arrived, _Member, what they say); of what is not hot (0, the message)."""
     receive_time_us = time.time_ns() // 1000
+    member = stream_member(data)
+    if member == _Member.LEASES:
+        return receive_time_us, member, Frame(*read_frame(data))
+    if member == _Member.SETTLED:
+        return receive_time_us, member, read_settled(data)
     from wheeld.wire.pb.v1 import worker_service_pb2 as pb
 
-    return receive_time_us, pb.StreamLeasesResponse.FromString(data)
+    message = pb.StreamLeasesResponse.FromString(data)
+    if message.WhichOneof("message") in ("leases", "settled"):
+        # Several members, of which the last counts: written anew it stands there alone.
+        return _decoded(message.SerializeToString())
+    return receive_time_us, 0, message
 
 
 class LeaseStream:
@@ -97,14 +115,14 @@ class LeaseStream:
         """Connect, and stay connected until `close`."""
         self._thread.start()
 
-    def take_frame(self, frame: Any, receive_time_us: int) -> list[HeldJob]:
+    def take_frame(self, frame: Frame, receive_time_us: int) -> list[HeldJob]:
         """Hold the leases of a frame and renew them. Those of jobs that are here already only get their new token."""
         with self._changed:
             fresh, adopted = self._leases.add_frame(frame, receive_time_us)
             for old, held in adopted:
                 self._outbox.drop(old)
                 if held.outcome is not None:
-                    self._outbox.settle(held.token, held.outcome.encode(held.token, held.context.receive_time_us))
+                    self._outbox.settle(held.token, held.outcome.encode(held.token, held.receive_time_us))
             if adopted or self._leases.hastened:
                 self._changed.notify_all()
         self.counts["leases"] += len(fresh)
@@ -136,7 +154,7 @@ class LeaseStream:
                     self.counts["dropped"] += 1
                     continue
                 held.outcome, held.settling = outcome, True
-                self._outbox.settle(held.token, outcome.encode(held.token, held.context.receive_time_us))
+                self._outbox.settle(held.token, outcome.encode(held.token, held.receive_time_us))
             self._changed.notify_all()
 
     def set_credit(self, jobs: int) -> None:
@@ -169,7 +187,7 @@ class LeaseStream:
 
     def _run(self) -> None:
         channel = open_channel(self._options.address, self._options.credentials)
-        method: Any = channel.stream_stream(_METHOD, response_deserializer=_stamped)
+        method: Any = channel.stream_stream(_METHOD, response_deserializer=_decoded)
         try:
             while not self._stop.is_set():
                 if not self._converse(method):
@@ -199,9 +217,14 @@ class LeaseStream:
             epoch = self._epoch
         self._call = method(self._requests(epoch))
         try:
-            for receive_time_us, message in self._call:
+            for receive_time_us, member, said in self._call:
                 self._heard_s = time.monotonic()
-                self._on_message(message, receive_time_us)
+                if member == _Member.LEASES:
+                    self._sink.on_frame(said, receive_time_us)
+                elif member == _Member.SETTLED:
+                    self._on_settled(*said)
+                else:
+                    self._on_message(said)
         except grpc.RpcError as rpc_error:
             failure = failure_of(rpc_error, self._options.address)
             if not self._stop.is_set():
@@ -218,13 +241,9 @@ class LeaseStream:
             self._call.cancel()
         return True
 
-    def _on_message(self, message: Any, receive_time_us: int) -> None:
+    def _on_message(self, message: Any) -> None:
         which = message.WhichOneof("message")
-        if which == "leases":
-            self._sink.on_frame(message.leases, receive_time_us)
-        elif which == "settled":
-            self._on_settled(message.settled.items)
-        elif which == "revoked":
+        if which == "revoked":
             self._on_revoked(message.revoked.leases)
         elif which == "opened":
             self._on_opened(message.opened)
@@ -247,35 +266,34 @@ class LeaseStream:
             self._changed.notify_all()
         self.opened.set()
 
-    def _on_settled(self, items: Any) -> None:
+    def _on_settled(self, settled: list[bytes], others: list[tuple[bytes, int, int]]) -> None:
         refused: Counter[int] = Counter()
-        settled = 0
         with self._changed:
-            for item in items:
-                if item.operation == _RENEW:
-                    self._on_renewed(item)
+            self._outbox.drop_all(settled)
+            self._leases.remove_all(settled)
+            for token, operation, code in others:
+                if operation == _RENEW:
+                    self._on_renewed(token, code)
                     continue
-                settled += 1
-                self._outbox.drop(item.lease_token)
-                self._leases.remove(item.lease_token)
-                if item.code:
-                    refused[item.code] += 1
+                self._outbox.drop(token)
+                self._leases.remove(token)
+                refused[code] += 1
             self._changed.notify_all()
-        self.counts["settled"] += settled
+        self.counts["settled"] += len(settled) + refused.total()
         for code, count in refused.items():
             reason = errors.REGISTRY[code].reason if code in errors.REGISTRY else str(code)
             self.counts["refused"] += count
             _log.warning("%d settles were refused: %s", count, reason)
 
-    def _on_renewed(self, item: Any) -> None:
-        held = self._leases.get(item.lease_token)
+    def _on_renewed(self, token: bytes, code: int) -> None:
+        held = self._leases.get(token)
         if held is None:
             return
-        if not item.code:
+        if not code:
             self.counts["renewed"] += 1
             held.on_renewed()
-        elif item.code != errors.FIELD_INVALID and not held.settling:
-            self._revoke(item.lease_token)
+        elif code != errors.FIELD_INVALID and not held.settling:
+            self._revoke(token)
 
     def _on_revoked(self, leases: Any) -> None:
         with self._changed:
@@ -289,7 +307,7 @@ class LeaseStream:
         if isinstance(held, HeldJob):
             self.counts["revoked"] += 1
             held.revoked = True
-            held.context.cancelled.set()
+            held.cancel()
 
     # --- gRPC's writing thread ----------------------------------------------------------------------------------------
 

@@ -14,13 +14,14 @@ import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Final
 
 from wheeld.client.app import App
 from wheeld.client.times import Span, span_seconds
 from wheeld.model import errors, limits
 from wheeld.model.errors import Misused
 from wheeld.worker.batch import BatchHandler, BatchSink
+from wheeld.worker.leases import Frame
 from wheeld.worker.runner import Runner
 from wheeld.worker.stream import LeaseStream, StreamOptions
 
@@ -44,7 +45,7 @@ class _RunnerSink:
         self.stream: LeaseStream
         self.runner: Runner
 
-    def on_frame(self, frame: Any, receive_time_us: int) -> None:
+    def on_frame(self, frame: Frame, receive_time_us: int) -> None:
         """See Sink."""
         fresh = self.stream.take_frame(frame, receive_time_us)
         if fresh:
