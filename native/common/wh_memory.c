@@ -18,6 +18,15 @@ void *wh_calloc(size_t count, size_t bytes) {
     return calloc(count, bytes);
 }
 
+void *wh_aligned(size_t bytes) {
+    void *block = aligned_alloc(bytes, bytes);
+#if defined(__linux__) && defined(MADV_HUGEPAGE)
+    if (block != NULL && bytes >= WH_HUGE_PAGE)
+        (void)madvise(block, bytes, MADV_HUGEPAGE);
+#endif
+    return block;
+}
+
 void *wh_realloc(void *block, size_t bytes) {
     void *grown = realloc(block, bytes);
 #if defined(__linux__) && defined(MADV_HUGEPAGE)

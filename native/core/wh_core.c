@@ -80,8 +80,12 @@ static void free_tables(wh_core *core) {
 void wh_core_free(wh_core *core) {
     if (core == NULL)
         return;
-    for (uint32_t at = 0; at < core->jobs.high; at++)
-        free(wh_job_at(core, at)->spec);
+    for (uint32_t at = 0; at < core->jobs.high; at++) {
+        uint8_t *spec = wh_job_at(core, at)->spec;
+        if (spec != NULL)
+            wh_record_give(&core->records, spec, wh_spec_size(spec));
+    }
+    wh_records_free(&core->records);
     for (uint32_t at = 0; at < core->queue_count; at++)
         wh_queue_free(core->queues[at]);
     free_streams(core);

@@ -100,6 +100,12 @@ static inline uint32_t wh_spec_size(const uint8_t *spec) {
            wh_get32(spec + WH_SPEC_PAYLOAD_LEN_AT);
 }
 
+/* Fetches a record's head, which mostly lies on two cache lines. */
+static inline void wh_spec_expect(const uint8_t *spec) {
+    __builtin_prefetch(spec);
+    __builtin_prefetch(spec + WH_SPEC_HEAD - 1);
+}
+
 static inline const uint8_t *wh_spec_queue(const uint8_t *spec) {
     return spec + WH_SPEC_HEAD;
 }

@@ -52,6 +52,9 @@ uint32_t wh_job_find(const wh_core *core, wh_id id);
 /* Makes a job resident (room is reserved, the id is new); copies the record. WH_NONE: no memory, nothing changed. */
 uint32_t wh_job_insert(wh_core *core, wh_id id, uint64_t due_ms, uint16_t attempt, const uint8_t *spec, uint32_t spec_len, bool in_backlog);
 
+/* Fetches what the next job to become resident will be written to (room is reserved). */
+void wh_job_expect(const wh_core *core, uint32_t spec_len);
+
 /* The job leaves memory. */
 void wh_job_remove(wh_core *core, uint32_t reference);
 
@@ -115,6 +118,9 @@ void wh_ready_clear(wh_queue *queue);
 
 bool wh_leases_reserve(wh_core *core, uint32_t extra);
 uint32_t wh_lease_find(const wh_core *core, uint64_t fencing);
+
+/* Fetches what wh_lease_find will read. */
+void wh_lease_expect(const wh_core *core, uint64_t fencing);
 
 /* Makes a lease of a job (room is reserved) and appends it to the session's. */
 uint32_t wh_lease_make(wh_core *core, uint32_t job, wh_session *session, uint64_t fencing, uint32_t lease_ms, uint64_t fire_ms);

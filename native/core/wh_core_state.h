@@ -5,6 +5,7 @@
 #include "wh_core.h"
 #include "wh_model.h"
 #include "wh_pool.h"
+#include "wh_records.h"
 #include "wh_wheel.h"
 
 enum { WH_LEVELS_COUNT = WH_PRIORITY_MAX + 1 };
@@ -177,6 +178,7 @@ struct wh_core {
     bool broken, keys_complete;
 
     wh_pool jobs;
+    wh_records records;
     wh_index job_index;
     uint64_t resident_bytes, record_bytes;
     wh_wheel *wheel, *lease_wheel;

@@ -47,7 +47,7 @@ static void pull_due(wh_core *core, uint64_t now_ms, uint64_t lead_ms, bool *mor
         if (at + AHEAD < count)
             __builtin_prefetch(wh_job_at(core, core->expired[at + AHEAD]), 1);
         if (at + AHEAD / 2 < count)
-            __builtin_prefetch(wh_job_at(core, core->expired[at + AHEAD / 2])->spec);
+            wh_spec_expect(wh_job_at(core, core->expired[at + AHEAD / 2])->spec);
         wh_job *job = wh_job_at(core, reference);
         job->flags &= (uint8_t)~WH_JOB_ARMED;
         if (!(job->flags & WH_JOB_READY)) {
@@ -94,7 +94,7 @@ static void prefetch_ready(const wh_core *core, const wh_queue *queue) {
     const wh_level *level = &queue->levels[__builtin_ctz(queue->occupied)];
     if (level->head + 8 < level->length) {
         __builtin_prefetch(wh_job_at(core, level->run[level->head + 8].job), 1);
-        __builtin_prefetch(wh_job_at(core, level->run[level->head + 4].job)->spec);
+        wh_spec_expect(wh_job_at(core, level->run[level->head + 4].job)->spec);
     }
 }
 

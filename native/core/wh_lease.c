@@ -20,6 +20,14 @@ uint32_t wh_lease_find(const wh_core *core, uint64_t fencing) {
     return at;
 }
 
+void wh_lease_expect(const wh_core *core, uint64_t fencing) {
+    uint32_t at = wh_index_first(&core->lease_index, fencing_hash(fencing));
+    if (at == WH_NONE)
+        return;
+    __builtin_prefetch(wh_lease_at(core, at), 1);
+    __builtin_prefetch(&core->lease_index.nodes[at], 1);
+}
+
 uint32_t wh_lease_make(wh_core *core, uint32_t job_at, wh_session *session, uint64_t fencing, uint32_t lease_ms, uint64_t fire_ms) {
     uint32_t reference = wh_pool_take(&core->leases);
     wh_job *job = wh_job_at(core, job_at);

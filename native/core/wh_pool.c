@@ -46,9 +46,15 @@ uint32_t wh_pool_take(wh_pool *pool) {
         reference = pool->high++;
     else
         memcpy(&pool->free_head, wh_pool_at(pool, reference), sizeof pool->free_head);
+    if (pool->free_head != WH_NONE) /* the next one to be taken: free items lie anywhere */
+        __builtin_prefetch(wh_pool_at(pool, pool->free_head), 1);
     memset(wh_pool_at(pool, reference), 0, pool->item_bytes);
     pool->count++;
     return reference;
+}
+
+uint32_t wh_pool_next(const wh_pool *pool) {
+    return pool->free_head == WH_NONE ? pool->high : pool->free_head;
 }
 
 void wh_pool_give(wh_pool *pool, uint32_t reference) {

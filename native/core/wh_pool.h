@@ -49,6 +49,9 @@ bool wh_pool_reserve(wh_pool *pool, uint32_t extra);
 /* Takes a free reference (reserved before); its bytes are zero. */
 uint32_t wh_pool_take(wh_pool *pool);
 
+/* The reference that wh_pool_take would give out. */
+uint32_t wh_pool_next(const wh_pool *pool);
+
 /* Gives a reference back. */
 void wh_pool_give(wh_pool *pool, uint32_t reference);
 
@@ -79,6 +82,12 @@ static inline uint32_t wh_index_bucket(const wh_index *index, uint32_t hash) {
 /* The first reference that may have the hash, WH_NONE when there is none; `wh_index_next` goes on. */
 static inline uint32_t wh_index_first(const wh_index *index, uint32_t hash) {
     return index->heads == NULL ? WH_NONE : index->heads[wh_index_bucket(index, hash)];
+}
+
+/* Fetches what wh_index_first will read. */
+static inline void wh_index_expect(const wh_index *index, uint32_t hash) {
+    if (index->heads != NULL)
+        __builtin_prefetch(&index->heads[wh_index_bucket(index, hash)], 1);
 }
 
 static inline uint32_t wh_index_next(const wh_index *index, uint32_t reference) {

@@ -170,27 +170,37 @@ static uint8_t *write_lease(wh_core *core, wh_lease *lease, uint8_t *out) {
     return out + WH_GRANT_HEAD + spec_len;
 }
 
-/* Brings the record of a lease that comes soon into the cache; they lie anywhere. */
-static void prefetch_record(const wh_core *core, const wh_frame_lease *entry) {
-    enum { LINE = 64, LINES = 3 };
+/* Fetches for an entry that comes soon: its lease, then the job, then the record, which is read whole. */
+static void look(const wh_core *core, const wh_frame_lease *entry, int which) {
+    enum { LINE = 64, LINES = 4 };
     const wh_lease *lease = wh_lease_at(core, entry->lease);
+    if (which == 0) {
+        __builtin_prefetch(lease, 1);
+        return;
+    }
     if (lease->fencing != entry->fencing)
         return;
-    const uint8_t *spec = wh_job_at(core, lease->job)->spec;
+    const wh_job *job = wh_job_at(core, lease->job);
+    if (which == 1) {
+        __builtin_prefetch(job);
+        return;
+    }
     for (int line = 0; line < LINES; line++)
-        __builtin_prefetch(spec + line * LINE);
+        __builtin_prefetch(job->spec + line * LINE);
 }
 
 static uint32_t write_frame(wh_core *core, uint8_t *out, size_t *written) {
-    enum { AHEAD = 4 };
+    enum { LOOKS = 3, STEP = 5 };
     const wh_frame *frame = core->cursor.frame;
     uint8_t *at = out;
     uint32_t count = 0;
+    uint32_t looked[LOOKS] = {0};
     for (uint32_t number = 0; number < frame->count; number++) {
         const wh_frame_lease *entry = &frame->leases[number];
         wh_lease *lease = wh_lease_at(core, entry->lease);
-        if (number + AHEAD < frame->count)
-            prefetch_record(core, entry + AHEAD);
+        for (uint32_t which = 0; which < LOOKS; which++)
+            for (; looked[which] < frame->count && looked[which] < number + (LOOKS - which) * STEP; looked[which]++)
+                look(core, &frame->leases[looked[which]], (int)which);
         if (lease->fencing != entry->fencing)
             continue;
         at = write_lease(core, lease, at);

@@ -193,38 +193,46 @@ static const uint8_t *skip_item(const uint8_t *at) {
     return at + WH_SETTLE_HEAD + wh_get16(at + 2) + wh_get32(at + 4);
 }
 
-/* Fetches what an item that comes soon will touch: the job first, its record and its place in the index once the job is there. */
-static void prefetch_item(const wh_core *core, const uint8_t *at, bool job_is_there) {
-    uint32_t reference = wh_lease_find(core, wh_get64(at + 16));
-    if (reference == WH_NONE)
+/*
+ * What an item touches lies anywhere and hangs together: its token finds the lease, that the job, that the record. So three looks ahead
+ * go through the batch before the work does; each fetches what the next one follows.
+ */
+enum { WH_LOOKS = 3, WH_LOOK_STEP = 6 };
+
+typedef struct {
+    const uint8_t *at[WH_LOOKS];
+    int64_t number[WH_LOOKS];
+    int64_t count;
+} wh_look_ahead;
+
+static void look(const wh_core *core, const uint8_t *item, int which) {
+    uint64_t fencing = wh_get64(item + 16);
+    if (which == 0) {
+        wh_index_expect(&core->job_index, wh_id_hash(wh_get_id(item + 24)));
+        wh_lease_expect(core, fencing);
         return;
-    uint32_t job = wh_lease_at(core, reference)->job;
-    if (!job_is_there) {
+    }
+    uint32_t lease = wh_lease_find(core, fencing);
+    if (lease == WH_NONE)
+        return;
+    uint32_t job = wh_lease_at(core, lease)->job;
+    if (which == 1) {
+        wh_wheel_expect(core->lease_wheel, lease);
         __builtin_prefetch(wh_job_at(core, job), 1);
         __builtin_prefetch(&core->job_index.nodes[job], 1);
         return;
     }
     __builtin_prefetch(wh_job_at(core, job)->spec, 1);
     __builtin_prefetch(wh_job_at(core, job)->spec + 64, 1);
-    __builtin_prefetch(&core->job_index.heads[wh_index_bucket(&core->job_index, core->job_index.nodes[job].hash)], 1);
 }
 
-/* Where the look ahead stands: `far` items go first by WH_AHEAD, `near` ones by half of that. */
-enum { WH_AHEAD = 16 };
-
-typedef struct {
-    const uint8_t *far, *near;
-    int64_t far_number, near_number, count;
-} wh_look_ahead;
-
 static void look_ahead(const wh_core *core, wh_look_ahead *ahead, int64_t number) {
-    for (; ahead->far_number < ahead->count && ahead->far_number < number + WH_AHEAD; ahead->far_number++) {
-        prefetch_item(core, ahead->far, false);
-        ahead->far = skip_item(ahead->far);
-    }
-    for (; ahead->near_number < ahead->count && ahead->near_number < number + WH_AHEAD / 2; ahead->near_number++) {
-        prefetch_item(core, ahead->near, true);
-        ahead->near = skip_item(ahead->near);
+    for (int which = 0; which < WH_LOOKS; which++) {
+        int64_t until = number + (WH_LOOKS - which) * WH_LOOK_STEP;
+        for (; ahead->number[which] < ahead->count && ahead->number[which] < until; ahead->number[which]++) {
+            look(core, ahead->at[which], which);
+            ahead->at[which] = skip_item(ahead->at[which]);
+        }
     }
 }
 
@@ -235,7 +243,7 @@ int wh_core_settle(wh_core *core, uint64_t now_ms, uint64_t boot_ms, const uint8
     if (count < 0)
         return WH_CORE_MALFORMED;
     const uint8_t *at = batch + WH_SETTLE_BATCH_HEAD;
-    wh_look_ahead ahead = {.far = at, .near = at, .count = count};
+    wh_look_ahead ahead = {.at = {at, at, at}, .count = count};
     for (int64_t number = 0; number < count && !core->broken; number++, out += WH_SETTLE_RESULT) {
         wh_settle_item item;
         look_ahead(core, &ahead, number);

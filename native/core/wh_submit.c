@@ -150,6 +150,7 @@ static void accept(wh_core *core, uint64_t now_ms, wh_id id, const wh_item *item
         core->broken = true;
     else
         wh_job_place(core, reference);
+    wh_job_expect(core, item->spec_len); /* the next of a batch is mostly like this one */
 }
 
 /* An item with an idempotency key: the job that the key names, or a new one in the shard that its hash names. */
@@ -197,12 +198,19 @@ static wh_answer decide_item(wh_core *core, const wh_pass *pass, const wh_item *
     return answer;
 }
 
+/* Fetches the place in the index of a job that is named soon: it follows from its number alone. */
+static void expect_job(const wh_core *core, const wh_pass *pass, uint64_t seq) {
+    wh_index_expect(&core->job_index, wh_id_hash(name_job(core, 0, pass->shard, seq)));
+}
+
 static void decide(wh_core *core, const wh_pass *pass, const uint8_t *batch, uint8_t *out) {
+    enum { AHEAD = 8 };
     uint32_t count = wh_get32(batch);
     const uint8_t *at = batch + WH_SUBMIT_HEAD;
     for (uint32_t number = 0; number < count && !core->broken; number++, out += WH_SUBMIT_RESULT) {
         wh_item item = item_at(at);
         at += WH_ITEM_HEAD + item.spec_len;
+        expect_job(core, pass, pass->first_seq + number + AHEAD);
         wh_answer answer = decide_item(core, pass, &item, pass->first_seq + number);
         core->counters.refused += answer.code != 0;
         core->counters.duplicates += answer.code == 0 && answer.flags & WH_RESULT_DUPLICATE;

@@ -9,6 +9,15 @@ bool wh_jobs_reserve(wh_core *core, uint32_t extra) {
     return wh_index_reserve(&core->job_index, references) && wh_wheel_reserve(core->wheel, references) == 0;
 }
 
+void wh_job_expect(const wh_core *core, uint32_t spec_len) {
+    uint32_t next = wh_pool_next(&core->jobs);
+    wh_record_expect(&core->records, spec_len);
+    if (next >= core->jobs.capacity)
+        return;
+    __builtin_prefetch(&core->job_index.nodes[next], 1);
+    wh_wheel_expect(core->wheel, next);
+}
+
 uint32_t wh_job_find(const wh_core *core, wh_id id) {
     uint32_t at = wh_index_first(&core->job_index, wh_id_hash(id));
     while (at != WH_NONE && !wh_same_id(wh_job_at(core, at)->id, id))
@@ -18,7 +27,7 @@ uint32_t wh_job_find(const wh_core *core, wh_id id) {
 
 uint32_t wh_job_insert(wh_core *core, wh_id id, uint64_t due_ms, uint16_t attempt, const uint8_t *spec, uint32_t spec_len, bool in_backlog) {
     uint32_t queue = wh_queue_intern(core, wh_spec_queue(spec), spec[WH_SPEC_QUEUE_LEN_AT]);
-    uint8_t *record = queue == WH_NONE ? NULL : wh_malloc(spec_len);
+    uint8_t *record = queue == WH_NONE ? NULL : wh_record_take(&core->records, spec_len);
     if (record == NULL)
         return WH_NONE;
     memcpy(record, spec, spec_len);
@@ -46,7 +55,7 @@ void wh_job_remove(wh_core *core, uint32_t reference) {
     wh_id id = job->id;
     wh_job_unplace(core, job);
     wh_index_remove(&core->job_index, reference);
-    free(job->spec);
+    wh_record_give(&core->records, job->spec, spec_len);
     wh_pool_give(&core->jobs, reference);
     core->resident_bytes -= WH_RESIDENT_OVERHEAD_BYTES + spec_len;
     core->queues[queue]->held -= WH_RESIDENT_OVERHEAD_BYTES + spec_len;

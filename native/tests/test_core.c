@@ -44,6 +44,10 @@ void *wh_calloc(size_t count, size_t bytes) {
     return is_out() ? NULL : calloc(count, bytes);
 }
 
+void *wh_aligned(size_t bytes) {
+    return is_out() ? NULL : aligned_alloc(bytes, bytes);
+}
+
 void *wh_realloc(void *block, size_t bytes) {
     return is_out() ? NULL : realloc(block, bytes);
 }

@@ -96,6 +96,11 @@ int wh_wheel_arm_many(wh_wheel *wheel, const uint32_t *keys, const uint64_t *due
     return 0;
 }
 
+void wh_wheel_expect(const wh_wheel *wheel, uint32_t key) {
+    if (key < wheel->keys)
+        __builtin_prefetch(&wheel->stamps[key], 1);
+}
+
 int wh_wheel_cancel(wh_wheel *wheel, uint32_t key) {
     if (key >= wheel->keys || !(wheel->stamps[key] & 1))
         return 0;

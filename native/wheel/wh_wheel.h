@@ -56,6 +56,9 @@ int wh_wheel_arm(wh_wheel *wheel, uint32_t key, uint64_t due);
  */
 int wh_wheel_arm_many(wh_wheel *wheel, const uint32_t *keys, const uint64_t *dues, size_t count, size_t *late);
 
+/* Fetches what arming or cancelling the key will touch first. */
+void wh_wheel_expect(const wh_wheel *wheel, uint32_t key);
+
 /* Cancels the key's timer. 1: it was armed; 0: it was not (or the key is not valid). Never fails. */
 int wh_wheel_cancel(wh_wheel *wheel, uint32_t key);
 
