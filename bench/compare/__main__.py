@@ -1,7 +1,8 @@
 """The comparison: `python -m bench.compare --rounds 3 --scale 0.2 --systems redis,postgres,beanstalkd,celery,wheeld`.
 
 Owns: the run's order, its time limits and its files. Every run is a process of its own (`bench.compare.single`); what
-was measured is written after each, so that an interrupted comparison keeps what it has.
+was measured is written after each, so that an interrupted comparison keeps what it has. `--plan` tells what would be
+run, and how long it should take.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from bench.compare.estimate import run_seconds, sync_seconds
+from bench.compare.fence import end_descendants, fenced
 from bench.compare.plan import SYSTEMS, WORKLOADS, applies, plan_for, schedule
 from bench.compare.ratios import OURS, Run, counts_table, figures_table, terms_table
 from bench.compare.single import missing, version
@@ -37,21 +40,26 @@ TERMS = (
 )
 
 
-def measure(number: int, workload: str, system: str, options: argparse.Namespace) -> Run:
-    """One run in a child process."""
-    with tempfile.TemporaryDirectory() as folder:
+def measure(
+    number: int, workload: str, system: str, options: argparse.Namespace, inside: Path, chosen: Sequence[str] = ()
+) -> Run:
+    """One run in a child process, which keeps all its files in `inside`."""
+    with tempfile.TemporaryDirectory(dir=inside) as folder:
         answer, log = Path(folder) / "report.json", Path(folder) / "log"
         command = [sys.executable, "-m", "bench.compare.single", system, workload]
         command += ["--json", str(answer), "--scale", str(options.scale)]
         command += ["--same-counts"] if options.same_counts else []
+        command += [word for choice in chosen for word in ("--choose", choice)]
         with log.open("wb") as out:
-            child = subprocess.Popen(command, stdout=out, stderr=out)
+            child = subprocess.Popen(command, stdout=out, stderr=out, env={**os.environ, "TMPDIR": str(inside)})
             try:
                 child.wait(RUN_S_MAX)
             except subprocess.TimeoutExpired:
                 return Run(number, workload, system, {}, f"not done after {RUN_S_MAX} s")
             finally:
                 end(child)
+                if left := end_descendants():
+                    print(f"ended what {system} left running: {len(left)} processes", flush=True)
         if child.returncode or not answer.exists():
             lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
             return Run(number, workload, system, {}, lines[-1] if lines else f"exit status {child.returncode}")
@@ -141,27 +149,54 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--systems", type=words(SYSTEMS), default=list(SYSTEMS), help=", ".join(SYSTEMS))
     parser.add_argument("--workloads", type=words(WORKLOADS), default=list(WORKLOADS), help=", ".join(WORKLOADS))
     parser.add_argument("--same-counts", action="store_true", help="the slow peers' counts as large as the others'")
+    parser.add_argument("--plan", action="store_true", help="only tell what would be run")
     parser.add_argument("--seed", type=int, default=1, help="of the order within each round")
     parser.add_argument("--folder", type=Path, default=RESULTS, help="where compare.json and compare.md go")
     return parser.parse_args()
+
+
+def planned(options: argparse.Namespace, systems: Sequence[str]) -> list[tuple[int, str, str, float]]:
+    """(round, workload, system, about how many seconds), in order."""
+    sync_s = sync_seconds()
+    plans = {system: plan_for(system, options.scale, options.same_counts) for system in systems}
+    return [
+        (number, workload, system, run_seconds(system, workload, plans[system], sync_s))
+        for number, workload, system in schedule(options.rounds, options.workloads, systems, options.seed)
+        if applies(system, workload, plans[system])
+    ]
+
+
+def tell(steps: Sequence[tuple[int, str, str, float]]) -> None:
+    """The plan, a line for each workload."""
+    print(f"{len(steps)} runs, about {sum(step[3] for step in steps) / 60:.0f} minutes; seconds for each in one round:")
+    for workload in dict.fromkeys(step[1] for step in steps):
+        costs = {step[2]: step[3] for step in steps if step[:2] == (0, workload)}
+        print(
+            f"  {workload:10} " + ", ".join(f"{system} {cost:.0f}" for system, cost in sorted(costs.items())),
+            flush=True,
+        )
 
 
 def main() -> int:
     """Run it all; 1 when a run of wheeld's failed."""
     options = arguments()
     systems = present(options.systems)
-    facts, runs = describe(options, systems), list[Run]()
-    for number, workload, system in schedule(options.rounds, options.workloads, systems, options.seed):
-        if not applies(system, workload, plan_for(system, options.scale, options.same_counts)):
-            continue
-        began = time.monotonic()
-        run = measure(number, workload, system, options)
-        runs.append(run)
-        figures = ", ".join(f"{name} {value}" for name, value in run.report.get("figures", {}).items())
-        blame = f"  FAILED: {'; '.join(run.failures)}" if run.failures else ""
-        took = time.monotonic() - began
-        print(f"round {number + 1} {workload:10} {system:12} {took:5.1f} s  {figures}{blame}", flush=True)
-        write(options.folder, facts, runs, systems)
+    steps = planned(options, systems)
+    tell(steps)
+    if options.plan:
+        return 0
+    facts, runs, began = describe(options, systems), list[Run](), time.monotonic()
+    with fenced() as inside:
+        for at, (number, workload, system, _) in enumerate(steps, 1):
+            started = time.monotonic()
+            run = measure(number, workload, system, options, inside)
+            runs.append(run)
+            figures = ", ".join(f"{name} {value}" for name, value in run.report.get("figures", {}).items())
+            blame = f"  FAILED: {'; '.join(run.failures)}" if run.failures else ""
+            where = f"{at}/{len(steps)} round {number + 1} {workload:10} {system:15}"
+            print(f"{where} {time.monotonic() - started:5.1f} s  {figures}{blame}", flush=True)
+            facts["seconds"] = round(time.monotonic() - began)
+            write(options.folder, facts, runs, systems)
     print(f"\n{markdown(facts, runs, systems)}\n\nwritten: {options.folder / 'compare.json'}, compare.md")
     return 1 if any(run.failures for run in runs if run.system == OURS) else 0
 

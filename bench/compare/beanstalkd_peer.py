@@ -9,19 +9,16 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import ClassVar
 
 import greenstalk
 
-from bench.compare.accounting import Receipts, now_us
+from bench.compare.accounting import ON_TIME_US, Receipts, now_us
 from bench.compare.peer import NUMBER_BYTES, Marks, Peer
-from bench.compare.plan import Plan
 from bench.compare.process import Server, find_binary, program_version, temporary_directory
 from bench.daemon import free_port
 
-RESERVES = 100
-"""Pipelined. More of them drain no faster, for each delete costs a sync; a job would only wait behind more deletes."""
 TTR_S = 120
 READ_BYTES = 1 << 18
 
@@ -75,16 +72,18 @@ class BeanstalkdPeer(Peer):
     durability = "binlog, -f 0: fsync before each answer to a put or delete"
     how: ClassVar[dict[str, str]] = {
         "submit": "puts pipelined in batches on one connection, the next batch sent before the last one's answers",
-        "lease_ack": f"{RESERVES} reserves pipelined with the deletes of the {RESERVES} before, one connection",
+        "lease_ack": "100 reserves pipelined with the deletes of the 100 before, one connection",
+        "pending": "as in submit; restart: the binlog is read; on time: within 1.05 s, as delays are whole seconds",
         "skew": "a blocking reserve, then the same pipeline; delay in whole seconds, its granularity, rounded up",
         "burst": "a blocking reserve, then the same pipeline; delay in whole seconds, its granularity, rounded up",
         "single": "greenstalk, one put per call",
         "in_flight": "puts of one job each pipelined on one connection, the whole window unanswered",
     }
 
-    def __init__(self, plan: Plan) -> None:
-        super().__init__(plan)
-        self._server: Server | None = None
+    tuning: ClassVar[Mapping[str, float | str]] = {"reserves": 100, "binlog_file_kib": 10_240}
+    for_pending: ClassVar[Mapping[str, float | str]] = {"binlog_file_kib": 64}  # preallocated: 10 MiB would hide a job
+    on_time_us = 1_000_000 + ON_TIME_US
+    sync_every_ms = 0
 
     @classmethod
     def missing(cls) -> str | None:
@@ -98,10 +97,22 @@ class BeanstalkdPeer(Peer):
         directory, port = temporary_directory("beanstalkd"), free_port()
         (directory / "binlog").mkdir()
         command = [find_binary("beanstalkd") or "beanstalkd", "-l", "127.0.0.1", "-p", str(port)]
-        self._server = Server([*command, "-b", str(directory / "binlog"), "-f", "0"], directory)
+        file_bytes = int(self.chosen["binlog_file_kib"]) << 10
+        command += ["-b", str(directory / "binlog"), "-f", str(self.sync_every_ms), "-s", str(file_bytes)]
         self._port = port
-        self._server.wait_until(self._answers)
-        self._wire = Wire(port)
+        self._server = Server(command, directory)
+        self._open()
+
+    def _open(self) -> None:
+        self.server.wait_until(self._answers)
+        self._wire = Wire(self._port)
+
+    def reconnect(self) -> None:
+        self.server.relaunch()
+        self._open()
+
+    def settle(self) -> None:
+        """It does nothing behind its answers."""
 
     def _answers(self) -> bool:
         try:
@@ -142,18 +153,18 @@ class BeanstalkdPeer(Peer):
             stats = client.stats()
         return int(stats["current-jobs-delayed"]) + int(stats["current-jobs-ready"])
 
-    def consume(self, receipts: Receipts, count: int, patience_s: float) -> None:
+    def consume(self, receipts: Receipts, patience_s: float) -> None:
         held: list[bytes] = []
-        last = time.monotonic()
-        while (len(receipts.numbers) < count or held) and time.monotonic() - last < patience_s:
-            reserves = min(RESERVES, count - len(receipts.numbers))
+        last, most = time.monotonic(), int(self.chosen["reserves"])
+        while (receipts.left or held) and time.monotonic() - last < patience_s:
+            reserves = min(most, receipts.left)
             self._wire.send([b"reserve-with-timeout 0\r\n"] * reserves + [b"delete %b\r\n" % job for job in held])
             deletes, held = len(held), self._reserved(reserves, receipts)
             for _ in range(deletes):
                 if self._wire.line() != b"DELETED":
                     raise RuntimeError("a reserved job could not be deleted")
                 receipts.acked_us = now_us()
-            if not held and len(receipts.numbers) < count:
+            if not held and receipts.left:
                 self._wire.send([b"reserve-with-timeout 1\r\n"])
                 held = self._reserved(1, receipts)
             if held or deletes:
@@ -187,6 +198,14 @@ class BeanstalkdPeer(Peer):
                 self._wire.send([put(due_ms - now_ms, self.payload(number)) for number in range(sent, upto)])
                 sent = upto
             self._inserted(1)
+
+
+class RelaxedBeanstalkdPeer(BeanstalkdPeer):
+    """Its default: up to 50 ms of puts and deletes are lost with the machine."""
+
+    name = "beanstalkd-50ms"
+    durability = "binlog, -f 50, its default: answered BEFORE the fsync"
+    sync_every_ms = 50
 
 
 def whole_seconds(delay_ms: int) -> int:

@@ -27,7 +27,6 @@ app.conf.update(
     task_ignore_result=True,
     task_store_errors_even_if_ignored=False,
     task_serializer="json",
-    worker_prefetch_multiplier=512,
     worker_disable_rate_limits=True,
     worker_send_task_events=False,
     worker_hijack_root_logger=False,

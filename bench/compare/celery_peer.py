@@ -12,7 +12,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -27,9 +27,6 @@ from bench.compare.process import Server, find_binary, program_version
 from bench.compare.redis_peer import answers, start_redis
 from bench.daemon import free_port
 
-THREADS = 16
-POOL = ("--pool", "prefork", "--concurrency", "1")
-"""For an empty task one process is faster here than two, than threads and than solo."""
 POLL_S = 0.02
 ROOT = Path(__file__).parents[2]
 
@@ -40,19 +37,24 @@ class CeleryPeer(Peer):
     name = "celery"
     durability = "Redis broker, appendfsync always; acks_late"
     how: ClassVar[dict[str, str]] = {
-        "submit": f"apply_async(eta), one call per job (there is no batch), {THREADS} threads",
+        "submit": "apply_async(eta), one call per job (there is no batch), 16 threads",
         "lease_ack": "a worker node with one prefork process, prefetch 512, acks_late, no gossip, no events",
         "skew": "eta; the same worker node, which holds the jobs in its memory until their time",
         "burst": "eta; the same worker node, which holds the jobs in its memory until their time",
         "single": "apply_async(eta), one call per job",
-        "in_flight": f"apply_async(eta) in {THREADS} threads: the client has no other way to have calls in flight",
+        "in_flight": "apply_async(eta) in 16 threads: the client has no other way to have calls in flight",
+    }
+    tuning: ClassVar[Mapping[str, float | str]] = {
+        "threads": 16,
+        "pool": "prefork",
+        "concurrency": 1,
+        "prefetch": 512,
     }
     one_by_one = 1
     lead_factor = 3.0  # the worker fetches them all before the first is due
 
-    def __init__(self, plan: Plan) -> None:
-        super().__init__(plan)
-        self._server: Server | None = None
+    def __init__(self, plan: Plan, chosen: Mapping[str, float | str] | None = None) -> None:
+        super().__init__(plan, chosen)
         self._worker: Server | None = None
         self._tail_text = "x" * (plan.payload_bytes - NUMBER_DIGITS)
 
@@ -89,7 +91,12 @@ class CeleryPeer(Peer):
         command = [sys.executable, "-m", "celery", "--app", "bench.compare.celery_app", "--workdir", str(ROOT)]
         command += [
             "worker",
-            *POOL,
+            "--pool",
+            str(self.chosen["pool"]),
+            "--concurrency",
+            str(int(self.chosen["concurrency"])),
+            "--prefetch-multiplier",
+            str(int(self.chosen["prefetch"])),
             "--without-gossip",
             "--without-mingle",
             "--without-heartbeat",
@@ -129,7 +136,7 @@ class CeleryPeer(Peer):
             except Exception as failure:
                 failures.append(failure)
 
-        threads = [threading.Thread(target=guarded) for _ in range(THREADS)]
+        threads = [threading.Thread(target=guarded) for _ in range(int(self.chosen["threads"]))]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -144,9 +151,9 @@ class CeleryPeer(Peer):
     def stored(self) -> int:
         return int(self._redis.llen("celery"))
 
-    def consume(self, receipts: Receipts, count: int, patience_s: float) -> None:
-        last, size = time.monotonic(), 0
-        while size < count * RECORD.size and time.monotonic() - last < patience_s:
+    def consume(self, receipts: Receipts, patience_s: float) -> None:
+        last, size, whole = time.monotonic(), 0, receipts.left * RECORD.size
+        while size < whole and time.monotonic() - last < patience_s:
             time.sleep(POLL_S)
             found = self._receipts.stat().st_size
             if found > size:
@@ -154,6 +161,12 @@ class CeleryPeer(Peer):
         for number, at_us in RECORD.iter_unpack(self._receipts.read_bytes()):
             receipts.add([number], at_us)
         receipts.acked_us = max(receipts.receive_us, default=0)
+
+    def reconnect(self) -> None:
+        raise NotImplementedError("what waits lies in the worker's memory: see plan.ONLY")
+
+    def settle(self) -> None:
+        """Nothing is measured after it."""
 
     def send_singles(self, count: int, due_ms: int) -> list[int]:
         latencies = []

@@ -7,18 +7,35 @@ every peer, since the client of wheeld's own benchmark sends prepared bytes too.
 
 from __future__ import annotations
 
+import random
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from bench.compare.accounting import Receipts, burst_figures, complain, lease_ack_figures, now_us, skew_report
+from bench.compare.accounting import (
+    ON_TIME_US,
+    Probe,
+    Receipts,
+    burst_figures,
+    complain,
+    lease_ack_figures,
+    now_us,
+    skew_report,
+)
 from bench.compare.plan import DUE_IN_MS, Plan
+from bench.compare.process import Server, disk_bytes, memory_bytes
 from wheeld.bench.judge import Report, percentile
 from wheeld.bench.messages import payload_of
 
 NUMBER_BYTES = 8
 LEAD_S = 2.0
+DAY_MS = 86_400_000
+FAR_DUE = "uniform over 30 days, from 30 days on; memory and disk: of the second half of the jobs"
+STRANGERS = 1 << 40
+"""Number of the first job that belongs to no workload."""
+PROBES = 2_000
+PROBE_EVERY_MS = 10
 PREPARE_S = 10e-6
 """Of client time for each job, before it is sent."""
 
@@ -38,8 +55,21 @@ class Peer(ABC):
     lead_factor: ClassVar[float] = 1.5
     """How far ahead the load begins, as a multiple of the time that submitting it should take."""
 
-    def __init__(self, plan: Plan) -> None:
+    tuning: ClassVar[Mapping[str, float | str]] = {}
+    """What was chosen by measuring, see `bench.compare.sweep`."""
+    on_time_us: ClassVar[int] = ON_TIME_US
+    """After a restart, a job that comes within this is on time."""
+    for_pending: ClassVar[Mapping[str, float | str]] = {}
+    """Choices without which `pending` could not tell what a job takes."""
+    journal_folder: ClassVar[str] = " "
+    """Left out of the disk that pending jobs take: a log that is given back once they are stored."""
+
+    def __init__(self, plan: Plan, chosen: Mapping[str, float | str] | None = None) -> None:
+        if unknown := set(chosen or {}) - set(self.tuning):
+            raise ValueError(f"{self.name} has no such choice: {', '.join(unknown)}; it has {', '.join(self.tuning)}")
         self.plan = plan
+        self.chosen = {**self.tuning, **(chosen or {})}
+        self._server: Server | None = None
         self._tail = payload_of(plan.payload_bytes)[NUMBER_BYTES:]
 
     @classmethod
@@ -60,6 +90,20 @@ class Peer(ABC):
     def stop(self) -> None:
         """Disconnect, end the server, delete its files."""
 
+    @property
+    def server(self) -> Server:
+        """The server that was started."""
+        assert self._server is not None
+        return self._server
+
+    @abstractmethod
+    def reconnect(self) -> None:
+        """Start the server that crashed on its own files, and connect to it anew; returns when it answers."""
+
+    @abstractmethod
+    def settle(self) -> None:
+        """Let the server finish what it does behind the answers, so that its files have the size that they keep."""
+
     @abstractmethod
     def prepare(self, dues_ms: Sequence[int], first: int = 0) -> Any:
         """The jobs `first`, `first` + 1, ... as `send` wants them, in batches."""
@@ -73,8 +117,8 @@ class Peer(ABC):
         """How many jobs the server holds."""
 
     @abstractmethod
-    def consume(self, receipts: Receipts, count: int, patience_s: float) -> None:
-        """One worker: receive, record, ack, until `count` jobs are through or none came for `patience_s`."""
+    def consume(self, receipts: Receipts, patience_s: float) -> None:
+        """One worker: receive, record, ack, until nothing is left to wait for or nothing came for `patience_s`."""
 
     @abstractmethod
     def send_singles(self, count: int, due_ms: int) -> list[int]:
@@ -118,8 +162,8 @@ class Peer(ABC):
         dues = [now_us() // 1000] * self.plan.jobs
         self.send(self.prepare(dues))
         self.worker_ready()
-        receipts = Receipts()
-        self.consume(receipts, len(dues), 10)
+        receipts = Receipts(len(dues))
+        self.consume(receipts, 10)
         return Report("lease_ack", lease_ack_figures(dues, receipts), {"jobs": len(dues), "workers": 1})
 
     def _skew(self, workload: str) -> Report:
@@ -130,29 +174,29 @@ class Peer(ABC):
         dues = [start_ms + number * 1000 // rate for number in range(jobs)]
         self.send(self.prepare(dues))
         ahead_s = start_ms / 1000 - time.time()
-        receipts = Receipts()
-        self.consume(receipts, jobs, max(ahead_s, 0) + 10)
+        receipts = Receipts(jobs)
+        self.consume(receipts, max(ahead_s, 0) + 10)
         report = skew_report(dues, receipts)
         report.terms = {"rate": rate, "seconds": self.plan.seconds, "workers": 1, "jobs": jobs}
         self._check_ahead(report, ahead_s)
         return report
 
     def _burst(self, _: str) -> Report:
-        jobs = self.plan.jobs
+        jobs = self.plan.burst_jobs
         self.worker_ready()
         due_ms = now_us() // 1000 + self._lead_ms(jobs)
         dues = [due_ms] * jobs
         self.send(self.prepare(dues))
         ahead_s = due_ms / 1000 - time.time()
-        receipts = Receipts()
-        self.consume(receipts, jobs, max(ahead_s, 0) + 10)
+        receipts = Receipts(jobs)
+        self.consume(receipts, max(ahead_s, 0) + 10)
         report = Report("burst", burst_figures(dues, receipts), {"jobs": jobs, "workers": 1})
         self._check_ahead(report, ahead_s)
         return report
 
     def _lead_ms(self, jobs: int) -> int:
         """Measured with a batch that stays in the store: how long such peers take depends on the disk of the day."""
-        prepared = self.prepare([now_us() // 1000 + DUE_IN_MS] * self.plan.batch, jobs)
+        prepared = self.prepare([now_us() // 1000 + DUE_IN_MS] * self.plan.batch, STRANGERS)
         began = time.monotonic()
         self.send(prepared)
         took_s = (time.monotonic() - began) * jobs / self.plan.batch
@@ -176,6 +220,47 @@ class Peer(ABC):
         self.send_in_flight(count, now_us() // 1000 + DUE_IN_MS)
         took = time.monotonic() - began
         return in_flight_report(count, took, self.plan.window, count - self.stored())
+
+    def _pending(self, _: str) -> Report:
+        """Far jobs: what they cost. Then kill -9 among jobs due every 10 ms: when does one come on time again?"""
+        jobs, half, draw = self.plan.far_jobs, self.plan.far_jobs // 2, random.Random(11)
+        base = now_us() // 1000 + 30 * DAY_MS
+        dues = [base + draw.randrange(30 * DAY_MS) for _ in range(jobs)]
+        self.send(self.prepare(dues[:half], PROBES))
+        memory, disk = self._weigh()
+        self.send(self.prepare(dues[half:], PROBES + half))
+        memory_after, disk_after = self._weigh()
+        report = Report("pending", terms={"jobs": jobs, "due": FAR_DUE})
+        report.figures = {
+            "jobs": jobs,
+            "memory_bytes_per_job": round((memory_after - memory) / (jobs - half), 1),
+            "disk_bytes_per_job": round((disk_after - disk) / (jobs - half), 1),
+            "lost": jobs - self.stored(),
+        }
+        self._restart(report)
+        return report
+
+    def _weigh(self) -> tuple[int, int]:
+        """(memory, disk) of the server, when it has nothing left to do."""
+        self.settle()
+        return memory_bytes(self.server.pid), disk_bytes(self.server.directory, self.journal_folder)
+
+    def _restart(self, report: Report) -> None:
+        begin_ms = now_us() // 1000 + self._lead_ms(PROBES)
+        dues = [begin_ms + PROBE_EVERY_MS * number for number in range(PROBES)]
+        self.send(self.prepare(dues))
+        time.sleep(max(begin_ms / 1000 - time.time(), 0))
+        killed_us = now_us()
+        self.server.crash()
+        self.reconnect()
+        serving_us = now_us()
+        receipts = Probe(dues, self.on_time_us)
+        self.consume(receipts, 10)
+        report.figures["serving_s"] = round((serving_us - killed_us) / 1e6, 3)
+        if receipts.on_time_us:
+            report.figures["first_on_time_job_s"] = round((receipts.on_time_us - killed_us) / 1e6, 3)
+        else:
+            report.failures.append("no job came on time after the restart")
 
 
 def single_report(count: int, took_s: float, latencies_us: Sequence[int], lost: int) -> Report:

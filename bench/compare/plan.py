@@ -10,8 +10,8 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-WORKLOADS = ("submit", "lease_ack", "skew", "skew_own", "burst", "single", "in_flight")
-SYSTEMS = ("wheeld", "redis", "redis-leased", "postgres", "beanstalkd", "celery")
+WORKLOADS = ("submit", "lease_ack", "skew", "skew_own", "burst", "single", "in_flight", "pending")
+SYSTEMS = ("wheeld", "redis", "redis-leased", "redis-everysec", "postgres", "beanstalkd", "beanstalkd-50ms", "celery")
 DUE_IN_MS = 3_600_000
 """Submitted jobs that nobody is to fire are due in an hour."""
 
@@ -21,7 +21,10 @@ class Plan:
     """One system's sizes."""
 
     jobs: int = 200_000
-    """submit, lease_ack and burst"""
+    """submit and lease_ack"""
+    burst_jobs: int = 1_000_000
+    far_jobs: int = 500_000
+    """pending"""
     rate: int = 5_000
     """skew, jobs a second; 0: this system cannot"""
     own_rate: int = 0
@@ -38,6 +41,8 @@ class Plan:
         return replace(
             self,
             jobs=whole(self.jobs * scale, self.batch),
+            burst_jobs=whole(self.burst_jobs * scale, self.batch),
+            far_jobs=whole(self.far_jobs * scale, self.batch),
             seconds=max(self.seconds * scale, 1.0),
             singles=whole(self.singles * scale, 100),
             in_flight_jobs=whole(self.in_flight_jobs * scale, self.window),
@@ -45,8 +50,17 @@ class Plan:
 
 
 SLOWER = {
-    "beanstalkd": {"jobs": 20_000, "own_rate": 2_000},
-    "celery": {"jobs": 5_000, "rate": 0, "own_rate": 200, "in_flight_jobs": 5_120, "batch": 100},
+    "beanstalkd": {
+        "jobs": 5_000,
+        "burst_jobs": 5_000,
+        "far_jobs": 10_000,
+        "rate": 0,
+        "own_rate": 1_000,
+        "in_flight_jobs": 5_120,
+        "batch": 100,
+    },
+    "beanstalkd-50ms": {"burst_jobs": 100_000, "batch": 100},
+    "celery": {"jobs": 2_000, "burst_jobs": 2_000, "rate": 0, "own_rate": 200, "in_flight_jobs": 2_048, "batch": 100},
 }
 """One fsync for each job, or one Python call: at full size these two would take minutes. Their rates do not rise with
 the count."""
@@ -65,13 +79,20 @@ def plan_for(system: str, scale: float, same_counts: bool) -> Plan:
     return replace(Plan(), **slower).scaled(scale)
 
 
-SAME_AS_REDIS = ("submit", "single", "in_flight")
-"""What a lease does not touch."""
+ONLY = {
+    "redis-leased": ("lease_ack", "skew", "burst"),
+    "redis-everysec": ("skew",),
+    "beanstalkd-50ms": ("skew", "burst"),
+    "celery": ("submit", "lease_ack", "skew_own", "burst", "single", "in_flight"),
+}
+"""A lease changes nothing about submits. The weaker durabilities stand where a sync of each command hides what the
+system does about time. Celery is left out of `pending`: its jobs lie in a list that the worker must read through to
+find what is due, and what a killed worker held comes back after the visibility timeout."""
 
 
 def applies(system: str, workload: str, plan: Plan) -> bool:
     """Whether the workload means anything for a system of this plan."""
-    if system == "redis-leased" and workload in SAME_AS_REDIS:
+    if workload not in ONLY.get(system, WORKLOADS):
         return False
     return bool({"skew": plan.rate, "skew_own": plan.own_rate}.get(workload, True))
 

@@ -13,7 +13,7 @@ import struct
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -24,14 +24,6 @@ from bench.compare.peer import Marks, Peer
 from bench.compare.plan import Plan
 from bench.compare.process import Server, find_binary, program_version, temporary_directory
 from bench.daemon import free_port
-
-POLL_S = 0.001
-CONNECTIONS = 4
-"""That submit in bulk, each its own transaction per batch, as wheeld's own submitter has 4 batches in flight."""
-WORKER_CONNECTIONS = 2
-"""Of the one worker process: while one commits, the other fetches."""
-SINGLE_CONNECTIONS = 8
-"""That share the window of single inserts: their commits share fsyncs."""
 
 SETTINGS = {
     "listen_addresses": "127.0.0.1",
@@ -69,19 +61,27 @@ class PostgresPeer(Peer):
     name = "postgres"
     durability = "fsync on, synchronous_commit on, full_page_writes on: answered after the WAL's fsync"
     how: ClassVar[dict[str, str]] = {
-        "submit": f"binary COPY, prepared beforehand, a transaction per batch, {CONNECTIONS} connections",
+        "submit": "binary COPY, prepared beforehand, a transaction per batch, 4 connections",
         "lease_ack": "DELETE of a batch chosen FOR UPDATE SKIP LOCKED, RETURNING (the lease is the row lock), COMMIT "
-        f"as the ack; one process, {WORKER_CONNECTIONS} connections",
-        "skew": f"the same statement, polled every 1 ms unless a full batch was due; {WORKER_CONNECTIONS} connections",
-        "burst": f"the same statement, polled every 1 ms unless a full batch was due; {WORKER_CONNECTIONS} connections",
+        "as the ack; one process, 2 connections",
+        "skew": "the same statement, polled every 1 ms unless a full batch was due; 2 connections",
+        "burst": "the same statement, polled every 1 ms unless a full batch was due; 2 connections",
+        "pending": "as in submit; memory with shared buffers, disk without the WAL and after CHECKPOINT",
         "single": "psycopg, prepared INSERT, autocommit",
-        "in_flight": f"prepared INSERTs in pipeline mode, a transaction each, {SINGLE_CONNECTIONS} connections that "
+        "in_flight": "prepared INSERTs in pipeline mode, a transaction each, 8 connections that "
         "share the window and so their commits' fsyncs",
     }
 
-    def __init__(self, plan: Plan) -> None:
-        super().__init__(plan)
-        self._server: Server | None = None
+    tuning: ClassVar[Mapping[str, float | str]] = {
+        "submit_connections": 4,
+        "worker_connections": 2,
+        "single_connections": 8,
+        "poll_ms": 1.0,
+    }
+    journal_folder = "pg_wal"
+
+    def __init__(self, plan: Plan, chosen: Mapping[str, float | str] | None = None) -> None:
+        super().__init__(plan, chosen)
         self._connections: list[psycopg.Connection[tuple[int, bytes]]] = []
 
     @classmethod
@@ -106,10 +106,25 @@ class PostgresPeer(Peer):
         command += [f"--{name}={value}" for name, value in SETTINGS.items()]
         self._server = Server(command, directory, user=user)
         self._address = f"host=127.0.0.1 port={port} user=bench dbname=postgres"
-        self._server.wait_until(self._answers)
-        self._connections = [self._connect() for _ in range(max(CONNECTIONS, SINGLE_CONNECTIONS))]
+        self._open()
         self._connections[0].execute(TABLE)
         self._connections[0].execute(INDEX)
+
+    def _open(self) -> None:
+        self.server.wait_until(self._answers)
+        most = max(int(self.chosen[name]) for name in self.chosen if name.endswith("connections"))
+        self._connections = [self._connect() for _ in range(most)]
+
+    def reconnect(self) -> None:
+        self.server.relaunch()
+        self._open()
+
+    def settle(self) -> None:
+        self._connections[0].execute("CHECKPOINT")
+
+    def _share(self, name: str) -> list[psycopg.Connection[tuple[int, bytes]]]:
+        """The connections that a workload has."""
+        return self._connections[: int(self.chosen[name])]
 
     def _connect(self) -> psycopg.Connection[tuple[int, bytes]]:
         connection = psycopg.connect(self._address, autocommit=True)
@@ -156,7 +171,7 @@ class PostgresPeer(Peer):
                     answered += batch[0]
                     marks.append((time.monotonic() - began, answered))
 
-        together(copy_some, self._connections[:CONNECTIONS])
+        together(copy_some, self._share("submit_connections"))
         return marks
 
     def stored(self) -> int:
@@ -164,14 +179,14 @@ class PostgresPeer(Peer):
         assert row is not None
         return row[0]
 
-    def consume(self, receipts: Receipts, count: int, patience_s: float) -> None:
-        lock = threading.Lock()
+    def consume(self, receipts: Receipts, patience_s: float) -> None:
+        lock, poll_s = threading.Lock(), float(self.chosen["poll_ms"]) / 1000
         last = time.monotonic()
 
         def take_some(connection: psycopg.Connection[tuple[int, bytes]]) -> None:
             nonlocal last
             cursor = connection.cursor(binary=True)
-            while len(receipts.numbers) < count and time.monotonic() - last < patience_s:
+            while receipts.left and time.monotonic() - last < patience_s:
                 with connection.transaction():
                     rows = cursor.execute(TAKE, (now_us() // 1000, self.plan.batch)).fetchall()
                     at = now_us()
@@ -181,9 +196,9 @@ class PostgresPeer(Peer):
                         receipts.acked_us = now_us()
                         last = time.monotonic()
                 if len(rows) < self.plan.batch:
-                    time.sleep(POLL_S)
+                    time.sleep(poll_s)
 
-        together(take_some, self._connections[:WORKER_CONNECTIONS])
+        together(take_some, self._share("worker_connections"))
 
     def send_singles(self, count: int, due_ms: int) -> list[int]:
         latencies, cursor = [], self._connections[0].cursor(binary=True)
@@ -194,7 +209,8 @@ class PostgresPeer(Peer):
         return latencies
 
     def send_in_flight(self, count: int, due_ms: int) -> None:
-        numbers, lock, share = iter(range(count)), threading.Lock(), self.plan.window // SINGLE_CONNECTIONS
+        connections = self._share("single_connections")
+        numbers, lock, share = iter(range(count)), threading.Lock(), self.plan.window // len(connections)
 
         def insert_some(connection: psycopg.Connection[tuple[int, bytes]]) -> None:
             cursor = connection.cursor(binary=True)
@@ -208,7 +224,7 @@ class PostgresPeer(Peer):
                         cursor.execute(INSERT, (number, due_ms, self.payload(number)))
                         pipeline.sync()
 
-        together(insert_some, self._connections[:SINGLE_CONNECTIONS])
+        together(insert_some, connections)
 
 
 def together(

@@ -6,6 +6,7 @@ before; a server whose client dies unseen gets SIGTERM from the kernel.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import pwd
@@ -43,20 +44,40 @@ class Server:
         self, command: Sequence[str], directory: Path, *, user: str | None = None, log: str = "server"
     ) -> None:
         self.directory = directory
+        self._command, self._user = command, user
         self._log = directory / f"{log}.log"
+        self._process = self._launch()
+
+    def _launch(self) -> subprocess.Popen[bytes]:
         with self._log.open("ab") as out:
-            self._process = subprocess.Popen(
-                command,
-                cwd=directory,
+            return subprocess.Popen(
+                self._command,
+                cwd=self.directory,
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=out,
-                user=user,
-                group=user,
-                extra_groups=[] if user else None,
-                preexec_fn=_end_with_parent,  # noqa: PLW1509 - servers start before any thread
+                user=self._user,
+                group=self._user,
+                extra_groups=[] if self._user else None,
+                preexec_fn=_end_with_parent,  # noqa: PLW1509 - no thread of ours runs when a server starts
                 start_new_session=True,
             )
+
+    @property
+    def pid(self) -> int:
+        """The server's first process."""
+        return self._process.pid
+
+    def crash(self) -> None:
+        """kill -9, children too: none may go on with the files."""
+        for pid in family(self.pid):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self._process.wait()
+
+    def relaunch(self) -> None:
+        """The same command on the same files."""
+        self._process = self._launch()
 
     def wait_until(self, answers: Callable[[], bool]) -> None:
         """Until the server answers; raises with its log when it ends or takes too long."""
@@ -81,6 +102,37 @@ class Server:
         """End the process and delete the directory."""
         self.stop(how)
         shutil.rmtree(self.directory, ignore_errors=True)
+
+
+def family(pid: int) -> list[int]:
+    """The process and all that descend from it, the eldest first."""
+    found, at = [pid], 0
+    while at < len(found):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            for task in Path(f"/proc/{found[at]}/task").iterdir():
+                found += [int(child) for child in (task / "children").read_text(encoding="ascii").split()]
+        at += 1
+    return found
+
+
+def memory_bytes(pid: int) -> int:
+    """Anonymous and shared memory of the process and its descendants, each page once. Pages of mapped files are left
+    out: they are the kernel's cache, for every system.
+    """
+    found = 0
+    for member in family(pid):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            for line in Path(f"/proc/{member}/smaps_rollup").read_text(encoding="ascii").splitlines():
+                if line.startswith(("Pss_Anon:", "Pss_Shmem:")):
+                    found += int(line.split()[1]) * 1024
+    return found
+
+
+def disk_bytes(folder: Path, without: str = "") -> int:
+    """Blocks that the files below the folder take; `without` names a folder that is left out."""
+    return sum(
+        path.stat().st_blocks * 512 for path in folder.rglob("*") if path.is_file() and without not in path.parts
+    )
 
 
 def program_version(name: str, option: str) -> str:

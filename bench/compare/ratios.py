@@ -62,6 +62,9 @@ MEASURES = [
     Measure("burst", "last_received_s", "burst: last one received after, s", False, "burst", True),
     Measure("single", "jobs_per_s", "single submits, one caller, jobs/s", True, "single"),
     Measure("in_flight", "jobs_per_s", "single submits, 256 in flight, jobs/s", True, "in_flight"),
+    Measure("pending", "memory_bytes_per_job", "memory per pending far job, bytes", False, "pending"),
+    Measure("pending", "disk_bytes_per_job", "disk per pending far job, bytes", False, "pending"),
+    Measure("pending", "first_on_time_job_s", "kill -9 to the next job on time, s", False, "pending", True),
 ]
 
 

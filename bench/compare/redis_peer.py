@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import redis
@@ -18,16 +18,12 @@ from redis.connection import AbstractConnection
 
 from bench.compare.accounting import Receipts, now_us
 from bench.compare.peer import NUMBER_BYTES, Marks, Peer
-from bench.compare.plan import Plan
 from bench.compare.process import Server, find_binary, program_version, temporary_directory
 from bench.daemon import free_port
 
-POLL_S = 0.001
-IN_FLIGHT = 4
-"""Batches unanswered at a time, as wheeld's own submitter has."""
-POPS_IN_FLIGHT = 8
-"""Script calls unanswered at a time while full batches come; 8 beat 1, 2 and 4 here."""
+ACKS_IN_FLIGHT = 4
 LEASE_MS = 120_000
+SETTLE_POLL_S = 0.05
 
 # ZREMRANGEBYRANK rather than ZREM: the lowest n by rank are the n just read, and the append-only file gets one short
 # command instead of n members.
@@ -57,20 +53,18 @@ class RedisPeer(Peer):
     name = "redis"
     durability = "appendonly yes, appendfsync always: answered after the fsync"
     how: ClassVar[dict[str, str]] = {
-        "submit": f"variadic ZADD of a batch, packed beforehand, {IN_FLIGHT} batches pipelined on one connection",
-        "lease_ack": "POP ONLY, no lease and no ack: Lua ZRANGEBYSCORE + ZREMRANGEBYRANK, "
-        f"{POPS_IN_FLIGHT} calls pipelined",
+        "submit": "variadic ZADD of a batch, packed beforehand, 4 batches pipelined on one connection",
+        "lease_ack": "POP ONLY, no lease and no ack: Lua ZRANGEBYSCORE + ZREMRANGEBYRANK, 8 calls pipelined",
         "skew": "the same script, polled every 1 ms while nothing is due; no lease, no ack",
         "burst": "the same script, polled every 1 ms while nothing is due; no lease, no ack",
         "single": "redis-py with hiredis, one ZADD per call",
+        "pending": "as in submit; disk after BGREWRITEAOF; restart: the append-only file is read",
         "in_flight": "pipelines of 256 ZADDs of one member each, not a transaction, two of them half overlapped",
     }
+    tuning: ClassVar[Mapping[str, float | str]] = {"batches_in_flight": 4, "pops_in_flight": 8, "poll_ms": 1.0}
+    appendfsync = "always"
     keys = (b"due",)
     script = POP
-
-    def __init__(self, plan: Plan) -> None:
-        super().__init__(plan)
-        self._server: Server | None = None
 
     @classmethod
     def missing(cls) -> str | None:
@@ -82,10 +76,26 @@ class RedisPeer(Peer):
 
     def start(self) -> None:
         port = free_port()
-        self._server = start_redis(port)
-        self._client = redis.Redis("127.0.0.1", port, single_connection_client=True, socket_timeout=60)
-        self._server.wait_until(lambda: answers(self._client))
+        self._port = port
+        self._server = start_redis(port, self.appendfsync)
+        self._connect()
+
+    def _connect(self) -> None:
+        self._client = redis.Redis("127.0.0.1", self._port, single_connection_client=True, socket_timeout=60)
+        self.server.wait_until(lambda: answers(self._client))
         self._sha = self._client.script_load(self.script)
+
+    def reconnect(self) -> None:
+        self.server.relaunch()
+        self._connect()
+
+    def settle(self) -> None:
+        self._client.bgrewriteaof()
+        while True:
+            state = self._client.info("persistence")
+            if not state["aof_rewrite_in_progress"] and not state["aof_rewrite_scheduled"]:
+                return
+            time.sleep(SETTLE_POLL_S)
 
     def stop(self) -> None:
         if self._server is not None:
@@ -109,7 +119,7 @@ class RedisPeer(Peer):
     def send(self, prepared: list[list[bytes]]) -> Marks:
         began, marks, answered = time.monotonic(), Marks(), 0
         for sent, packed in enumerate(prepared):
-            if sent - len(marks) == IN_FLIGHT:
+            if sent - len(marks) == self.chosen["batches_in_flight"]:
                 answered += int(self._wire.read_response())
                 marks.append((time.monotonic() - began, answered))
             self._wire.send_packed_command(packed)
@@ -121,10 +131,11 @@ class RedisPeer(Peer):
     def stored(self) -> int:
         return int(self._client.zcard("due"))
 
-    def consume(self, receipts: Receipts, count: int, patience_s: float) -> None:
+    def consume(self, receipts: Receipts, patience_s: float) -> None:
         open_calls, full, last = 0, False, time.monotonic()
-        while len(receipts.numbers) < count and time.monotonic() - last < patience_s:
-            while open_calls < (POPS_IN_FLIGHT if full else 1):
+        most, poll_s = int(self.chosen["pops_in_flight"]), float(self.chosen["poll_ms"]) / 1000
+        while receipts.left and time.monotonic() - last < patience_s:
+            while open_calls < (most if full else 1):
                 self._call()
                 open_calls += 1
             members, at = self._wire.read_response(), now_us()
@@ -135,7 +146,7 @@ class RedisPeer(Peer):
                 self._ack(members)
                 last = time.monotonic()
             if not full and not open_calls:
-                time.sleep(POLL_S)
+                time.sleep(poll_s)
         for _ in range(open_calls):
             members = self._wire.read_response()
             receipts.add([int.from_bytes(member[:NUMBER_BYTES], "big") for member in members], now_us())
@@ -190,10 +201,9 @@ class LeasedRedisPeer(RedisPeer):
     keys = (b"due", b"leased")
     script = LEASE
 
-    def start(self) -> None:
-        super().start()
-        port = self._client.connection_pool.connection_kwargs["port"]
-        self._acks = redis.Redis("127.0.0.1", port, single_connection_client=True, socket_timeout=60)
+    def _connect(self) -> None:
+        super()._connect()
+        self._acks = redis.Redis("127.0.0.1", self._port, single_connection_client=True, socket_timeout=60)
         self._acks.ping()
         self._open_acks = 0
         self._acked = 0
@@ -201,7 +211,7 @@ class LeasedRedisPeer(RedisPeer):
     def _ack(self, members: Sequence[bytes]) -> None:
         wire = self._acks.connection
         assert wire is not None
-        if self._open_acks == IN_FLIGHT:
+        if self._open_acks == ACKS_IN_FLIGHT:
             self._acked += int(wire.read_response())
             self._open_acks -= 1
         wire.send_packed_command(wire.pack_command(b"ZREM", b"leased", *members))
@@ -215,11 +225,19 @@ class LeasedRedisPeer(RedisPeer):
             self._open_acks -= 1
 
 
-def start_redis(port: int) -> Server:
-    """redis-server at its strongest durability, without snapshots and rewrites, which would only slow it."""
+class EverysecRedisPeer(RedisPeer):
+    """What most run: up to a second of jobs is lost with the machine."""
+
+    name = "redis-everysec"
+    durability = "appendonly yes, appendfsync everysec: answered BEFORE the fsync"
+    appendfsync = "everysec"
+
+
+def start_redis(port: int, appendfsync: str = "always") -> Server:
+    """redis-server with an append-only file, without snapshots and rewrites of its own, which would only slow it."""
     directory = temporary_directory("redis")
     command = [find_binary("redis-server") or "redis-server", "--bind", "127.0.0.1", "--port", str(port)]
-    command += ["--dir", str(directory), "--appendonly", "yes", "--appendfsync", "always", "--save", ""]
+    command += ["--dir", str(directory), "--appendonly", "yes", "--appendfsync", appendfsync, "--save", ""]
     command += ["--auto-aof-rewrite-percentage", "0", "--daemonize", "no"]
     return Server(command, directory)
 

@@ -11,6 +11,7 @@ import gc
 import json
 import signal
 import sys
+from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 
@@ -22,8 +23,10 @@ from wheeld.bench.judge import Report
 PEERS = {
     "redis": ("bench.compare.redis_peer", "RedisPeer"),
     "redis-leased": ("bench.compare.redis_peer", "LeasedRedisPeer"),
+    "redis-everysec": ("bench.compare.redis_peer", "EverysecRedisPeer"),
     "postgres": ("bench.compare.postgres_peer", "PostgresPeer"),
     "beanstalkd": ("bench.compare.beanstalkd_peer", "BeanstalkdPeer"),
+    "beanstalkd-50ms": ("bench.compare.beanstalkd_peer", "RelaxedBeanstalkdPeer"),
     "celery": ("bench.compare.celery_peer", "CeleryPeer"),
 }
 EXTRA = "the Python package {} is not installed: pip install -e '.[bench]'"
@@ -51,19 +54,31 @@ def version(system: str) -> str:
     return __version__ if system not in PEERS else peer_class(system).version()
 
 
-def run(system: str, workload: str, plan: Plan) -> Report:
+def run(system: str, workload: str, plan: Plan, chosen: Mapping[str, float | str]) -> Report:
     """Start, measure, end."""
     gc.disable()
     if system not in PEERS:
         from bench.compare import wheeld_side
 
         return wheeld_side.run(workload, plan)
-    peer = peer_class(system)(plan)
+    peer_type = peer_class(system)
+    peer = peer_type(plan, {**(peer_type.for_pending if workload == "pending" else {}), **chosen})
     try:
         peer.start()
         return peer.run(workload)
     finally:
         peer.stop()
+
+
+def choice(text: str) -> tuple[str, float | str]:
+    """An argument type: NAME=VALUE."""
+    name, _, value = text.partition("=")
+    if not name or not value:
+        raise argparse.ArgumentTypeError(f"NAME=VALUE, not {text}")
+    try:
+        return name, float(value)
+    except ValueError:
+        return name, value
 
 
 def main() -> None:
@@ -73,11 +88,17 @@ def main() -> None:
     parser.add_argument("workload", choices=WORKLOADS)
     parser.add_argument("--scale", type=float, default=1.0)
     parser.add_argument("--same-counts", action="store_true")
+    parser.add_argument(
+        "--choose", type=choice, action="append", default=[], metavar="NAME=VALUE", help="instead of a peer's tuning"
+    )
     parser.add_argument("--json", type=Path, help="write here instead of standard output")
     options = parser.parse_args()
     # The servers are ended in `finally`: a plain SIGTERM would skip that.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))
-    report = run(options.system, options.workload, plan_for(options.system, options.scale, options.same_counts))
+    if options.choose and options.system not in PEERS:
+        parser.error("--choose is for peers")
+    plan = plan_for(options.system, options.scale, options.same_counts)
+    report = run(options.system, options.workload, plan, dict(options.choose))
     text = json.dumps(report.as_dict())
     if options.json:
         options.json.write_text(text, encoding="utf-8")

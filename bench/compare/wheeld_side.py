@@ -11,9 +11,11 @@ import time
 import uvloop
 
 from bench.compare.accounting import complain, received_per_s
-from bench.compare.peer import in_flight_report, single_report
+from bench.compare.peer import DAY_MS, FAR_DUE, in_flight_report, single_report
 from bench.compare.plan import DUE_IN_MS, Plan
+from bench.compare.process import memory_bytes
 from bench.daemon import Daemon
+from bench.owned import kill_and_probe, settle_down
 from wheeld import Client
 from wheeld.bench import workloads
 from wheeld.bench.judge import Report
@@ -24,6 +26,7 @@ HOW = {
     "lease_ack": "one lease stream, acked in the order of arrival; lease and ack durable",
     "skew": "one lease stream; lease and ack durable",
     "burst": "one lease stream; lease and ack durable",
+    "pending": "as in submit; memory of daemon and storekeeper, disk of the store once the journal is folded",
     "single": "SDK, one await per job",
     "in_flight": "SDK, one await per job, 256 coroutines; the client shares messages by itself",
 }
@@ -38,7 +41,7 @@ async def _on_daemon(workload: str, plan: Plan) -> Report:
     daemon = Daemon()
     try:
         await daemon.start()
-        report = await _measure(workload, plan, daemon.address)
+        report = await (_pending(plan, daemon) if workload == "pending" else _measure(workload, plan, daemon.address))
     finally:
         daemon.remove()
     report.name = workload
@@ -62,13 +65,39 @@ async def _measure(workload: str, plan: Plan, address: str) -> Report:
     elif workload == "skew":
         report = await workloads.skew(terms, plan.rate, plan.seconds)
     elif workload == "burst":
-        report = await workloads.burst(terms, plan.jobs)
+        report = await workloads.burst(terms, plan.burst_jobs)
         last_s = float(report.figures["last_received_s"])
         report.figures["received_per_s"] = received_per_s(int(report.figures["jobs"]), last_s)
     elif workload == "single":
         report = await _single(plan, address)
     else:
         report = await _in_flight(plan, address)
+    return report
+
+
+async def _pending(plan: Plan, daemon: Daemon) -> Report:
+    terms = workloads.Terms(daemon.address, payload_bytes=plan.payload_bytes, batch=plan.batch)
+    half = plan.far_jobs // plan.batch // 2 * plan.batch
+    found, ids, failures = list[tuple[int, int]](), 0, list[str]()
+    for jobs in (half, plan.far_jobs - half):
+        if jobs:
+            load = await workloads.submit(terms, jobs, spread_ms=30 * DAY_MS, base_delay_ms=30 * DAY_MS)
+            ids += int(load.figures["distinct_ids"])
+            failures += load.failures
+        await settle_down(daemon)
+        found.append((memory_bytes(daemon.pid), daemon.disk_bytes()))
+    report = await kill_and_probe(daemon, terms)
+    restarted = report.figures
+    report.terms |= {"jobs": plan.far_jobs, "due": FAR_DUE}
+    report.figures = {
+        "jobs": plan.far_jobs,
+        "memory_bytes_per_job": round((found[1][0] - found[0][0]) / (plan.far_jobs - half), 1),
+        "disk_bytes_per_job": round((found[1][1] - found[0][1]) / (plan.far_jobs - half), 1),
+        "lost": plan.far_jobs - ids,
+        "serving_s": restarted["serving_s"],
+        "first_on_time_job_s": restarted["first_on_time_job_s"],
+    }
+    report.failures += failures
     return report
 
 

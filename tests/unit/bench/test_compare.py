@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bench.compare.accounting import Receipts, burst_figures, counts, lease_ack_figures, skew_report
+from bench.compare.accounting import (
+    ON_TIME_US,
+    Probe,
+    Receipts,
+    burst_figures,
+    counts,
+    lease_ack_figures,
+    skew_report,
+)
+from bench.compare.estimate import run_seconds
+from bench.compare.fence import fenced
 from bench.compare.plan import SYSTEMS, WORKLOADS, Plan, applies, plan_for, schedule
+from bench.compare.process import disk_bytes, family, memory_bytes
 from bench.compare.ratios import Measure, Run, cell, cell_text, counts_table, figures_table
+from bench.compare.single import PEERS, choice, peer_class
+from bench.compare.sweep import SWEEPS, row, same
 
 DUE_MS = 1_000_000
 
@@ -138,7 +156,7 @@ def test_every_round_runs_every_system_on_every_workload_once_in_changing_order(
 def test_a_slow_peer_has_smaller_counts_unless_told_otherwise() -> None:
     ours, slow, same = Plan(), plan_for("beanstalkd", 1, False), plan_for("beanstalkd", 1, True)
     assert slow.jobs < ours.jobs == same.jobs
-    assert (slow.rate, slow.payload_bytes) == (ours.rate, ours.payload_bytes)
+    assert slow.payload_bytes == ours.payload_bytes
     assert plan_for("redis", 1, False) == plan_for("wheeld", 1, False) == ours
 
 
@@ -151,4 +169,110 @@ def test_scaling_keeps_whole_batches() -> None:
 def test_only_those_that_cannot_stand_the_rate_have_one_of_their_own() -> None:
     own = [system for system in SYSTEMS if applies(system, "skew_own", plan_for(system, 1, False))]
     assert own == ["beanstalkd", "celery"]
-    assert not applies("celery", "skew", plan_for("celery", 1, False))
+    assert not any(applies(system, "skew", plan_for(system, 1, False)) for system in own)
+
+
+def test_a_worker_knows_how_many_are_left() -> None:
+    receipts = Receipts(3)
+    receipts.add([0, 1], 5)
+    assert receipts.left == 1
+    receipts.add([1, 2], 6)
+    assert receipts.left == 0
+
+
+def test_a_probe_waits_for_a_job_on_time_and_takes_no_stranger_for_one() -> None:
+    probe = Probe([DUE_MS, DUE_MS + 1_000])
+    probe.add([0], DUE_MS * 1000 + ON_TIME_US)
+    probe.add([2], DUE_MS * 1000)
+    assert probe.left
+    probe.add([1], DUE_MS * 1000 + 1_000_000 + ON_TIME_US - 1)
+    assert (probe.left, probe.on_time_us) == (0, DUE_MS * 1000 + 1_000_000 + ON_TIME_US - 1)
+
+
+def test_a_longer_plan_and_a_slower_disk_are_estimated_longer() -> None:
+    small, large = plan_for("beanstalkd", 0.1, False), plan_for("beanstalkd", 1, False)
+    for workload in WORKLOADS:
+        if applies("beanstalkd", workload, large):
+            assert run_seconds("beanstalkd", workload, small, 0.001) < run_seconds("beanstalkd", workload, large, 0.001)
+    assert run_seconds("beanstalkd", "submit", large, 0.001) < run_seconds("beanstalkd", "submit", large, 0.01)
+
+
+def test_every_system_is_driven_by_something_and_every_sweep_turns_a_choice_that_exists() -> None:
+    assert set(PEERS) == set(SYSTEMS) - {"wheeld"}
+    for sweep in SWEEPS:
+        try:
+            tuning = peer_class(sweep.system).tuning
+        except ImportError as lack:
+            pytest.skip(f"{lack.name} is not installed")
+        assert any(same(str(value), str(tuning[sweep.choice])) for value in sweep.values), sweep
+
+
+def test_choices_are_numbers_or_words() -> None:
+    assert (choice("poll_ms=0.2"), choice("pool=solo")) == (("poll_ms", 0.2), ("pool", "solo"))
+
+
+def test_a_sweep_marks_what_is_used_and_tells_what_broke() -> None:
+    result = {"system": "redis", "choice": "poll_ms", "workload": "skew", "figure": "p99_ms", "used": "1.0"}
+    result |= {"found": {"0": [3.0, None], "1": [5.0, 7.0], "5": [None]}, "errors": ["5: gone"]}
+    assert row(result) == "| redis | poll_ms | skew, p99_ms | 0: 3, **1: 6**, 5: - | 5: gone |"
+
+
+GRANDCHILD = """
+import subprocess, sys
+found = subprocess.Popen(
+    [sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True, stdout=subprocess.DEVNULL
+)
+print(found.pid, flush=True)
+"""
+RUN = f"""
+import subprocess, sys, time
+from bench.compare.fence import fenced
+with fenced() as folder:
+    (folder / "data").mkdir()
+    said = subprocess.run([sys.executable, "-c", {GRANDCHILD!r}], stdout=subprocess.PIPE, text=True, check=True).stdout
+    print(folder, said.strip(), flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_leaves_no_process_and_no_file(how: signal.Signals) -> None:
+    root = Path(__file__).parents[3]
+    with subprocess.Popen([sys.executable, "-c", RUN], cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as run:
+        assert run.stdout is not None
+        folder, pid = run.stdout.readline().decode().rsplit(maxsplit=1)
+        assert (Path(folder).is_dir(), Path(f"/proc/{pid}").exists()) == (True, True)
+        run.send_signal(how)
+        run.wait(20)
+    assert run.returncode
+    assert (Path(folder).exists(), Path(f"/proc/{pid}").exists()) == (False, False)
+
+
+def test_the_fence_goes_when_the_run_does() -> None:
+    with fenced() as folder:
+        (folder / "left").write_text("x")
+    assert not folder.exists()
+
+
+def test_a_family_has_its_grandchildren_and_their_memory() -> None:
+    child_text = "b = bytes(1 << 25); print(1, flush=True); input()"
+    text = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child_text!r}])"
+    command = [sys.executable, "-c", text]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        child.stdout.readline()
+        assert len(family(child.pid)) == 2
+        assert memory_bytes(os.getpid()) > memory_bytes(child.pid) > 0
+        child.communicate(b"\n")
+
+
+def test_disk_counts_blocks_and_leaves_the_journal_out(tmp_path: Path) -> None:
+    for name in ("pg_wal", "base"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").write_bytes(b"x" * 10_000)
+    sparse = tmp_path / "sparse"
+    sparse.touch()
+    os.truncate(sparse, 1 << 30)
+    whole = disk_bytes(tmp_path)
+    assert 20_000 <= whole < 1 << 20
+    assert disk_bytes(tmp_path, "pg_wal") == whole // 2
