@@ -35,6 +35,11 @@ MODULES: dict[str, tuple[str, str, list[str]]] = {
         "native/cython/_fold.pyx",
         [f"native/fold/wh_{name}.c" for name in ("block", "fold", "fold_entry", "fold_finish", "fold_pack")],
     ),
+    "load": (
+        "wheeld.store._load",
+        "native/cython/_load.pyx",
+        ["native/fold/wh_ids.c", "native/fold/wh_rows.c"],
+    ),
     "rows": (
         "wheeld.store._rows",
         "native/cython/_rows.pyx",

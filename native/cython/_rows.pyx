@@ -1,23 +1,21 @@
 # cython: language_level=3
 """The thin Cython door to blocks of jobs and to the row writer: store records in, job rows out.
 
-Does not own LMDB, nor which records belong together. Invariants: a block is read only within its length, and one that
-contradicts itself is a ValueError that names it; rows that a function here is given were made by this module.
+Does not own LMDB, nor which records belong together. Invariant: a block is read only within its length, and one that
+contradicts itself is a ValueError that names it.
 """
-from cpython.bytearray cimport PyByteArray_AS_STRING
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stddef cimport ptrdiff_t
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free, malloc, realloc
-from libc.string cimport memcmp, memcpy
+from libc.stdlib cimport free, malloc, realloc
+from libc.string cimport memcmp
 
 from c_fold cimport (
-    WH_ROW_BACKLOG, WH_ROW_KEY_MAX, wh_block_check, wh_block_id, wh_block_next, wh_block_open, wh_block_row, wh_block_walk,
-    wh_row_filter, wh_row_key, wh_row_pack, wh_row_parts, wh_row_room, wh_rows_cut, wh_rows_measure, wh_rows_next,
+    wh_block_check, wh_block_id, wh_block_next, wh_block_open, wh_block_row, wh_block_walk, wh_row_filter, wh_row_pack, wh_row_parts,
+    wh_row_room,
 )
 
 cdef enum:
-    FLAGS_AT = 39
     ROOM_FIRST = 1 << 16
 
 
@@ -125,6 +123,12 @@ cdef class _Rows:
         self.used += length
         return 0
 
+    cdef int reserve(self, size_t room) except -1:
+        self.out, self.capacity = <uint8_t *>malloc(room), room
+        if self.out == NULL:
+            raise MemoryError
+        return 0
+
     cdef bytes taken(self):
         return _bytes(self.out, self.used)
 
@@ -173,10 +177,13 @@ def pack_blocks(list blocks, list states, list leases, RowFilter rows_filter):
     cdef wh_block_walk walk
     cdef wh_block_row row
     cdef uint8_t id[16]
-    cdef size_t state_at = 0, lease_at = 0
+    cdef size_t state_at = 0, lease_at = 0, room = 1
     cdef bytes key, value, record
     cdef int code
     parts.id = id
+    for key, value in blocks:
+        room += 2 * PyBytes_GET_SIZE(value)
+    rows.reserve(room)
     for key, value in blocks:
         _open(&walk, key, value)
         while True:
@@ -194,107 +201,3 @@ def pack_blocks(list blocks, list states, list leases, RowFilter rows_filter):
                 _set(&parts.lease, &parts.lease_len, record)
             rows.add(&parts, &rows_filter._filter, 0)
     return rows.taken()
-
-
-cdef ptrdiff_t _next(const uint8_t *row, size_t left, uint64_t *due_ms) except -1:
-    cdef ptrdiff_t length = wh_rows_next(row, left, due_ms)
-    if length < 0:
-        raise ValueError("the rows are cut")
-    return length
-
-
-def backlog_keys(bytes rows, uint64_t end_ms):
-    """The keys under which the backlog would hold those of the rows that are due before `end_ms`, in their order."""
-    cdef const uint8_t *data = <const uint8_t *>PyBytes_AS_STRING(rows)
-    cdef size_t length = PyBytes_GET_SIZE(rows), at = 0
-    cdef uint64_t due_ms
-    cdef uint8_t key[WH_ROW_KEY_MAX]
-    cdef ptrdiff_t size
-    found = []
-    while at < length:
-        size = _next(data + at, length - at, &due_ms)
-        if due_ms < end_ms:
-            found.append(_bytes(key, wh_row_key(data + at, key)))
-        at += size
-    return found
-
-
-def split_backlog(bytes rows, uint64_t end_ms, list keys, found, bint drop):
-    """The rows, given their `backlog_keys`: those whose key is in `found` are left out, or flagged ROW_BACKLOG."""
-    cdef size_t length = PyBytes_GET_SIZE(rows), at = 0, used = 0, number = 0
-    cdef const uint8_t *data = <const uint8_t *>PyBytes_AS_STRING(rows)
-    cdef uint8_t *out = <uint8_t *>malloc(length + 1)
-    cdef uint64_t due_ms
-    cdef ptrdiff_t size
-    cdef bint has_row
-    if out == NULL:
-        raise MemoryError
-    try:
-        while at < length:
-            size = _next(data + at, length - at, &due_ms)
-            has_row = due_ms < end_ms and keys[number] in found
-            number += due_ms < end_ms
-            if not (has_row and drop):
-                memcpy(out + used, data + at, size)
-                out[used + FLAGS_AT] |= WH_ROW_BACKLOG if has_row else 0
-                used += size
-            at += size
-        return _bytes(out, used)
-    finally:
-        free(out)
-
-
-cdef class Measure:
-    """How many bytes of rows fall on each millisecond from `base_ms` on; and where a budget ends within one of them."""
-
-    cdef uint64_t *_lengths
-    cdef size_t _count
-    cdef uint64_t _base_ms
-    cdef readonly uint64_t total
-
-    def __cinit__(self, uint64_t base_ms, size_t count):
-        self._base_ms, self._count = base_ms, count
-        self._lengths = <uint64_t *>calloc(count + 1, sizeof(uint64_t))
-        if self._lengths == NULL:
-            raise MemoryError
-
-    def __dealloc__(self):
-        free(self._lengths)
-
-    def add(self, bytes rows):
-        """Counts rows that are due within the range."""
-        if wh_rows_measure(<const uint8_t *>PyBytes_AS_STRING(rows), PyBytes_GET_SIZE(rows), self._base_ms, self._lengths, self._count):
-            raise ValueError("the rows are cut")
-        self.total += PyBytes_GET_SIZE(rows)
-
-    def cut(self, uint64_t left):
-        """(due_ms, what is left before it, whether rows come before it) of the first millisecond that does not fit."""
-        cdef size_t at = 0
-        cdef bint any_before = False
-        while at < self._count and self._lengths[at] <= left:
-            left -= self._lengths[at]
-            any_before = any_before or self._lengths[at] != 0
-            at += 1
-        return self._base_ms + at, left, any_before
-
-
-def note_rows(bytes rows, bytearray noted):
-    """Appends id and length of each row to `noted`, for `cut_rows`."""
-    cdef const uint8_t *data = <const uint8_t *>PyBytes_AS_STRING(rows)
-    cdef size_t length = PyBytes_GET_SIZE(rows), at = 0
-    cdef uint64_t due_ms
-    cdef ptrdiff_t size
-    while at < length:
-        size = _next(data + at, length - at, &due_ms)
-        noted += _bytes(data + at + 4, 16) + _bytes(data + at, 4)
-        at += size
-
-
-def cut_rows(bytearray noted, uint64_t left, bint take_first):
-    """The first id, in ascending order, whose row does not fit into `left` bytes with those before it, None when all fit. The
-    lowest one counts as fitting when `take_first` says so.
-    """
-    cdef size_t at, count = len(noted) // 20
-    cdef uint8_t *data = <uint8_t *>PyByteArray_AS_STRING(noted)
-    at = wh_rows_cut(data, count, left, take_first)
-    return None if at == count else _bytes(data + 20 * at, 16)

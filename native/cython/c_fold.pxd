@@ -60,6 +60,14 @@ cdef extern from "wh_fold_pack.h" nogil:
                              uint32_t *removed)
     size_t wh_fold_next(const wh_fold *fold, int table, int kind, size_t at)
 
+cdef extern from "wh_ids.h" nogil:
+    ctypedef struct wh_ids:
+        size_t count
+
+    int wh_ids_add(wh_ids *ids, const uint8_t *id)
+    int wh_ids_has(const wh_ids *ids, const uint8_t *id)
+    void wh_ids_clear(wh_ids *ids)
+
 cdef extern from "wh_rows.h" nogil:
     enum:
         WH_ROW_BACKLOG

@@ -105,6 +105,8 @@ STORE_SLICE_ROWS: Final = 1000
 """Rows that the writer puts or removes before the reader may go on."""
 STORE_SLICE_BLOCKS: Final = 128
 """The same for blocks of jobs."""
+SCAN_BACKLOG_IDS_MAX: Final = 3_000_000
+"""Ids of the backlog that a scan holds, 21 bytes each or more; for a range with more of them each job is looked up."""
 FORGET_ROWS_PER_COMMIT: Final = 20_000
 """Expired idempotency keys that a commit removes."""
 SESSION_AGE_MS_MAX: Final = HOUR_MS

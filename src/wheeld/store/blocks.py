@@ -32,7 +32,7 @@ def seek(cursor: Any, job_id: bytes) -> bool:
         found = cursor.prev()
     else:
         found = cursor.last()
-    return bool(found) and cursor.key()[: SHARD_BUCKET.size] == job_id[: SHARD_BUCKET.size]
+    return bool(found and cursor.key().startswith(job_id[: SHARD_BUCKET.size]))
 
 
 def read_specs(cursor: Any, ids: list[bytes]) -> dict[bytes, bytes]:

@@ -19,7 +19,7 @@ from wheeld.store.environment import HistoryDays
 from wheeld.store.layout import Table
 from wheeld.store.snapshot import HIGHEST_ID, Snapshot
 
-KEYS_PER_PAGE_STEP: Final = 64
+KEYS_PER_PAGE_STEP: Final = 128
 KEYS_PER_SLICE: Final = 500
 
 
@@ -54,9 +54,9 @@ def _find_key(snapshot: Snapshot, days: list[bytes], key_hash: bytes) -> bytes:
 
 
 def leases(snapshot: Snapshot) -> Iterator[bytes]:
-    """Rows of all leased jobs."""
+    """Rows of all leased jobs; none of them has a backlog row."""
     for items in snapshot.slices(Table.LEASES, b"", HIGHEST_ID):
-        yield from snapshot.any_rows_of(job_id for job_id, _ in items)
+        yield from snapshot.any_rows_of((job_id for job_id, _ in items), in_backlog=False)
 
 
 def backlog_page(

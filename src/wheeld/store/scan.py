@@ -12,7 +12,8 @@ from typing import Final
 
 from wheeld.model.ids import NO_ID
 from wheeld.store import layout
-from wheeld.store._rows import Measure, RowFilter, cut_rows, last_id, note_rows, pack_blocks
+from wheeld.store._load import Measure, cut_rows, note_rows
+from wheeld.store._rows import RowFilter, last_id, pack_blocks
 from wheeld.store.layout import SHARD_BUCKET, Table
 from wheeld.store.snapshot import Place, Snapshot
 
@@ -35,16 +36,17 @@ def scan(snapshot: Snapshot, after: Place, before: Place) -> Iterator[bytes]:
     if after >= before:
         return
     first, last = bucket_range(snapshot, after, before)
-    backlog_end_ms = snapshot.backlog_end_ms()
+    waiting = yield from snapshot.backlog_ids(after[0], before[0])
+    without_backlog = waiting.drop if waiting is not None else snapshot.without_backlog
     at_home = snapshot.row_filter(after, before, waiting_only=True, home_only=True)
     anywhere = snapshot.row_filter(after, before, waiting_only=True, home_only=False)
     for shard in range(snapshot.store.shards):
         start, end = SHARD_BUCKET.pack(shard, first), _after_bucket(shard, last)
         for rows in _rows_at_home(snapshot, start, end, at_home):
-            yield snapshot.without_backlog(rows, backlog_end_ms)
+            yield without_backlog(rows)
         for items in snapshot.slices(Table.MOVED, start, end):
             for rows in snapshot.rows_of([layout.id_of_key(key) for key, _ in items], anywhere, in_backlog=False):
-                yield snapshot.without_backlog(rows, backlog_end_ms)
+                yield without_backlog(rows)
 
 
 def _rows_at_home(snapshot: Snapshot, start: bytes, end: bytes, at_home: RowFilter) -> Iterator[bytes]:

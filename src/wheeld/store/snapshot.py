@@ -5,16 +5,16 @@ Owns the transaction. Invariant: everything that a snapshot gives is of one posi
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections.abc import Iterable, Iterator
+from bisect import bisect_left, bisect_right
+from collections.abc import Generator, Iterable, Iterator
 from itertools import islice
 from typing import Any, Final
 
 from wheeld.model import limits
 from wheeld.model.ids import ID_BYTES, NO_ID
 from wheeld.model.rows import ROW_BACKLOG
-from wheeld.store import layout
-from wheeld.store._rows import RowFilter, backlog_keys, pack_rows, split_backlog
+from wheeld.store._load import IdSet, backlog_keys
+from wheeld.store._rows import RowFilter, pack_rows
 from wheeld.store.blocks import read_specs
 from wheeld.store.checkpoint import read_jobs, read_position, read_watermark
 from wheeld.store.environment import MainStore
@@ -25,7 +25,7 @@ HIGHEST_ID: Final = b"\xff" * ID_BYTES
 SLICE_ROWS_MAX: Final = 2000
 SLICE_BYTES_MAX: Final = 512 * limits.KIB
 IDS_PER_SLICE: Final = 256
-IDS_PER_GET: Final = 64
+IDS_PER_GET: Final = 128
 
 Place = tuple[int, bytes]
 """(due_ms, id): where a job stands in the order of firing."""
@@ -126,33 +126,40 @@ class Snapshot:
         everything = self.row_filter((0, NO_ID), (TIME_MAX_MS, HIGHEST_ID), waiting_only=False, home_only=False)
         return self.rows_of(ids, everything, in_backlog=in_backlog)
 
-    def backlog_end_ms(self) -> int:
-        """No job of the backlog is due at or after this time."""
-        cursor = self.cursor(Table.BACKLOG)
-        end_ms = 0
-        found = cursor.first()
+    def backlog_ids(self, after_ms: int, until_ms: int) -> Generator[bytes, None, IdSet | None]:
+        """The jobs of the backlog that are due from `after_ms` to `until_ms`; None when they are more than memory is
+        spent on. Yields nothing, in slices.
+        """
+        ids, cursor = IdSet(), self.cursor(Table.BACKLOG)
+        found = self._has_backlog and cursor.first()
         while found:
             prefix = cursor.key()[: cursor.key().index(0) + 2]
-            beyond = cursor.set_range(prefix + b"\xff" * 25)
-            (cursor.prev if beyond else cursor.last)()
-            end_ms = max(end_ms, layout.WAITING_KEY.unpack_from(cursor.key(), len(prefix) - 2)[2] + 1)
-            found = cursor.next()
-        return end_ms
+            end = prefix + until_ms.to_bytes(8, "big") + HIGHEST_ID
+            found = cursor.set_range(prefix + after_ms.to_bytes(8, "big"))
+            while found and cursor.key() <= end:
+                keys = list(islice(cursor.iternext(values=False), SLICE_ROWS_MAX))
+                ids.add(keys if keys[-1] <= end else keys[: bisect_right(keys, end)])
+                if len(ids) > limits.SCAN_BACKLOG_IDS_MAX:
+                    return None
+                yield b""
+                found = cursor.next()
+            found = cursor.set_range(prefix + b"\xff" * 25)
+        return ids
 
-    def flag_backlog(self, rows: bytes, end_ms: int = TIME_MAX_MS) -> bytes:
-        """The same rows with ROW_BACKLOG set where the backlog has them, which holds nothing due from `end_ms` on."""
-        return self._split_backlog(rows, end_ms, drop=False)
+    def flag_backlog(self, rows: bytes) -> bytes:
+        """The same rows with ROW_BACKLOG set where the backlog has them."""
+        return self._backlog_of(rows).flag(rows)
 
-    def without_backlog(self, rows: bytes, end_ms: int) -> bytes:
-        """The rows that the backlog does not have, which holds nothing due from `end_ms` on."""
-        return self._split_backlog(rows, end_ms, drop=True)
+    def without_backlog(self, rows: bytes) -> bytes:
+        """The rows that the backlog does not have."""
+        return self._backlog_of(rows).drop(rows)
 
-    def _split_backlog(self, rows: bytes, end_ms: int, *, drop: bool) -> bytes:
-        keys = backlog_keys(rows, end_ms) if self._has_backlog else []
-        if not keys:
-            return rows
-        found = {key for key, _ in self.cursor(Table.BACKLOG).getmulti(keys)}
-        return split_backlog(rows, end_ms, keys, found, drop) if found else rows
+    def _backlog_of(self, rows: bytes) -> IdSet:
+        """Those of the rows that the backlog has, found one by one."""
+        ids = IdSet()
+        if self._has_backlog and rows:
+            ids.add([key for key, _ in self.cursor(Table.BACKLOG).getmulti(backlog_keys(rows))])
+        return ids
 
 
 def take_slice(cursor: Any) -> list[tuple[bytes, bytes]]:
