@@ -11,6 +11,7 @@ import sys
 from typing import TYPE_CHECKING, Final
 
 from wheeld._version import __version__
+from wheeld.cli.plain import serve_plainly
 
 if TYPE_CHECKING:
     from cyclopts import App
@@ -73,9 +74,16 @@ def main(arguments: list[str]) -> int:
     if arguments == ["version"]:
         version()
         return 0
-    from cyclopts import CycloptsError, UnknownCommandError
-
     from wheeld.model.errors import StartFailure, WheeldError
+
+    if arguments[:1] == ["serve"]:
+        try:
+            code = serve_plainly(arguments[1:])
+        except StartFailure as failure:
+            return complain(failure.cause, failure.remedy, failure.exit_code)
+        if code is not None:
+            return code
+    from cyclopts import CycloptsError, UnknownCommandError
 
     try:
         result = build()(arguments, result_action="return_value")

@@ -7,8 +7,6 @@ one.
 
 from __future__ import annotations
 
-import difflib
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,6 +73,8 @@ def load(
 def _from_file(file: Path | None) -> dict[str, Any]:
     if file is None:
         return {}
+    import tomllib
+
     try:
         found = tomllib.loads(file.read_text())
     except OSError as error:
@@ -102,6 +102,8 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _unknown(key: str, where: str, prefix: str = "") -> StartFailure:
+    import difflib
+
     near = difflib.get_close_matches(key.removeprefix(prefix).lower(), NAMES, n=1)
     nearest = prefix + (near[0].upper() if prefix else near[0]) if near else ""
     guess = f"Did you mean `{nearest}`?" if nearest else "`wheeld config show` lists the options."

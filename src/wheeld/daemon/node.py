@@ -2,15 +2,21 @@
 
 Owns the order in which parts start and stop. Invariant: what starts later stops earlier; a part that breaks ends the
 process, the node never goes on without it.
+
+A start is part of an outage, so the storekeeper is on its way before this process imports gRPC and the HTTP side: the
+two load side by side. The HTTP side is loaded when jobs are served already, or once a recovery takes long, so that a
+probe of its life is answered.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from functools import partial
+from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from wheeld._version import __version__
 from wheeld.admission.gate import Gate
@@ -21,8 +27,6 @@ from wheeld.daemon.options import Config, split_address
 from wheeld.driver.checkpoints import Room
 from wheeld.driver.driver import NodeDriver, Parts
 from wheeld.driver.groups import threadsafe
-from wheeld.edge.admin import ServerFacts
-from wheeld.edge.server import EdgeParts, EdgeServer
 from wheeld.journal.errors import JournalError
 from wheeld.journal.format import SEGMENT_VERSION
 from wheeld.journal.journal import Journal
@@ -38,11 +42,14 @@ from wheeld.store.client import StoreClient
 from wheeld.store.directory import FORMAT_VERSION as STORE_FORMAT_VERSION
 from wheeld.store.directory import DataDirectory, open_or_create
 from wheeld.store.supervisor import KeeperOptions
-from wheeld.web.exporter import Sources
-from wheeld.web.server import WebServer
-from wheeld.wire.codec import native_codec, reference_codec
+
+if TYPE_CHECKING:
+    from wheeld.edge.server import EdgeServer
+    from wheeld.web.server import WebServer
 
 LOOP_PROBE_PERIOD_MS = 10
+WEB_PATIENCE_S = 1.0
+"""A recovery that takes longer is watched over HTTP."""
 EXIT_DIRECTORY = 3
 EXIT_CORRUPT = 5
 
@@ -64,11 +71,13 @@ class Node(Service):
         self.start_ms = self.clock.wall_ms()
         directory = open_directory(config)
         self._undo.append(("directory", directory.close))
-        journal = self._open_journal(directory, threadsafe(loop, self._on_durable))
-        self._undo.append(("journal", lambda: asyncio.to_thread(journal.close)))
         store = StoreClient(directory, KeeperOptions(history_days=-(-config.history_retention // limits.DAY_MS)))
         store.on_failed = lambda error: self._on_crash("store", error)
         self._undo.append(("store", store.stop))
+        keeper = begun(store.start())
+        await asyncio.to_thread(import_module, "wheeld.edge.server")
+        journal = self._open_journal(directory, threadsafe(loop, self._on_durable))
+        self._undo.insert(-1, ("journal", lambda: asyncio.to_thread(journal.close)))
         tasks = TaskSupervisor(self._on_crash)
         core_config = CoreConfig(
             directory.store_uuid, directory.format.shards, directory.format.bucket_width_ms, config.resident_bytes
@@ -89,22 +98,31 @@ class Node(Service):
                 probe_period_ms=LOOP_PROBE_PERIOD_MS,
             )
         )
-        facts = self._facts(directory)
-        codec = native_codec() if config.core == "native" else reference_codec()
-        self.edge = EdgeServer(EdgeParts(self.driver, codec, self.clock, self.gate, self.counts, facts), config.listen)
-        self.web = self._web()
-        if self.web is not None:
-            await self._up("web", self.web)
-        await self._recover(store)
+        self.edge = self._edge(directory)
+        self.web: WebServer | None = None
+        recovery = begun(self._recover(keeper))
+        try:
+            await asyncio.wait({recovery}, timeout=WEB_PATIENCE_S)
+            if not recovery.done():
+                await self._web_up()
+            await recovery
+        finally:
+            recovery.cancel()
         self._undo += [("driver", self.driver.stop), ("tasks", tasks.stop)]
         await self._up("edge", self.edge)
+        if self.web is None:
+            await self._web_up()
 
     def _on_durable(self, number: int) -> None:
         """The journal's word. Its writer is older than the driver, but has nothing to tell before that."""
         self.driver.on_durable(number)
 
-    def _facts(self, directory: DataDirectory) -> ServerFacts:
-        return ServerFacts(
+    def _edge(self, directory: DataDirectory) -> EdgeServer:
+        from wheeld.edge.admin import ServerFacts
+        from wheeld.edge.server import EdgeParts, EdgeServer
+        from wheeld.wire.codec import native_codec, reference_codec
+
+        facts = ServerFacts(
             version=__version__,
             node=self.config.node,
             store_uuid=directory.format.store_uuid,
@@ -114,23 +132,31 @@ class Node(Service):
             store_format_version=STORE_FORMAT_VERSION,
             resident_bytes_max=self.config.resident_bytes,
         )
+        codec = native_codec() if self.config.core == "native" else reference_codec()
+        return EdgeServer(EdgeParts(self.driver, codec, self.clock, self.gate, self.counts, facts), self.config.listen)
 
     async def _up(self, name: str, service: Service) -> None:
         self._undo.append((name, service.stop))
         await service.start()
 
-    def _web(self) -> WebServer | None:
+    async def _web_up(self) -> None:
         if self.config.http_listen == "off":
-            return None
+            return
+        await asyncio.to_thread(import_module, "wheeld.web.server")
+        from wheeld.web.exporter import Sources
+        from wheeld.web.server import WebServer
+
         sources = Sources(
             self.driver, self.clock, self.gate, self.counts, __version__, self.config.node, self.start_ms,
             probe=lambda: self.driver.probe,
         )  # fmt: skip
-        return WebServer(sources, lambda: self.state.value == "started", *split_address(self.config.http_listen))
+        ready = lambda: self.state.value == "started"  # noqa: E731
+        self.web = WebServer(sources, ready, *split_address(self.config.http_listen))
+        await self._up("web", self.web)
 
-    async def _recover(self, store: StoreClient) -> None:
+    async def _recover(self, keeper: asyncio.Task[None]) -> None:
         try:
-            await store.start()
+            await keeper
             await self.driver.start()
         except StoreFull as error:
             raise StartFailure(
@@ -167,6 +193,13 @@ class Node(Service):
                 failures.append(error)
         if failures:
             raise ExceptionGroup("parts failed to stop", failures)
+
+
+def begun(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    """Work that goes on beside the rest of the start. When that fails first, nobody asks how this one ended."""
+    task = asyncio.create_task(work)
+    task.add_done_callback(lambda done: done.cancelled() or done.exception())
+    return task
 
 
 def open_directory(config: Config) -> DataDirectory:

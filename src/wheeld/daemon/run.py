@@ -12,6 +12,7 @@ import os
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from importlib import import_module
 
 from wheeld.daemon.config import Loaded, written
 from wheeld.daemon.drain import StopSignals, drain
@@ -56,9 +57,11 @@ async def serve(loaded: Loaded, beside: Beside = _nothing) -> int:
         return EXIT_OK
     try:
         await starting
-        gc.collect()
-        # What start has built lives as long as the process: the collector need not look at it again.
+        # What start has built lives as long as the process: the collector, which was off so far, need not look at it.
         gc.freeze()
+        gc.enable()
+        # Off the loop: jobs are served already.
+        await asyncio.to_thread(import_module, "structlog")
         announce(node)
         async with beside(node):
             await asked
@@ -94,6 +97,7 @@ def run_daemon(loaded: Loaded, beside: Beside = _nothing) -> int:
     config = loaded.config
     configure_logs(config.log_level, json={"auto": None, "json": True, "logfmt": False}[config.log_format])
     sys.setswitchinterval(SWITCH_INTERVAL_S)
+    gc.disable()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         try:
             return runner.run(serve(loaded, beside))

@@ -17,8 +17,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
 
-import structlog
-
+from wheeld.runtime.logs import get_logger
 from wheeld.store.api import StoreFailed
 from wheeld.store.directory import DataDirectory
 from wheeld.store.environment import HISTORY_DAYS_DEFAULT, MAP_BYTES
@@ -29,8 +28,6 @@ BACKOFF_SECONDS_MAX: Final = 5.0
 HEALTHY_SECONDS: Final = 10.0
 EXIT_SECONDS_MAX: Final = 10.0
 BUFFER_BYTES: Final = 4 * 1024 * 1024
-
-log = structlog.get_logger(__name__)
 
 Conversation = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -72,7 +69,9 @@ class Supervisor:
             self.restarts += 1
             was_healthy = time.monotonic() - began > HEALTHY_SECONDS
             backoff = BACKOFF_SECONDS_FIRST if was_healthy else min(2 * backoff, BACKOFF_SECONDS_MAX)
-            log.warning("storekeeper_died", exit_code=exit_code, restart_in_seconds=backoff, restarts=self.restarts)
+            get_logger("store").warning(
+                "storekeeper_died", exit_code=exit_code, restart_in_seconds=backoff, restarts=self.restarts
+            )
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), backoff)
 

@@ -18,6 +18,7 @@ from tests.unit.edge.conftest import FACTS
 from tests.unit.edge.fake_driver import FakeDriver, queue_view, skew
 from wheeld.admission.gate import Gate
 from wheeld.cli.main import COMMANDS, main
+from wheeld.cli.plain import plain_flags
 from wheeld.cli.serve import Flags
 from wheeld.daemon.config import NAMES
 from wheeld.driver.api import JobView
@@ -181,3 +182,24 @@ def test_a_daemon_that_is_not_there(capsys: Capture, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("wheeld.cli.connection.TIMEOUT_S", 0.3)
     assert main(["job", "get", "x" * 26, "--address", "127.0.0.1:1"]) == 1
     assert "127.0.0.1:1" in one_line(capsys)
+
+
+@pytest.mark.parametrize(
+    ("words", "flags"),
+    [
+        ("", {}),
+        ("--data-dir d --listen=127.0.0.1:1 --insecure", {"data_dir": "d", "listen": "127.0.0.1:1", "insecure": True}),
+        ("--config f.toml --log-level debug", {"config": "f.toml", "log_level": "debug"}),
+        ("--help", None),
+        ("-c f.toml", None),
+        ("--data-dir", None),
+        ("--data-dir --insecure", None),
+        ("--data-dir a --data-dir b", None),
+        ("--no-insecure", None),
+        ("--insecure=true", None),
+        ("--dat-dir d", None),
+        ("d", None),
+    ],
+)
+def test_the_plain_form_of_serve_is_read_without_a_library(words: str, flags: dict[str, str | bool] | None) -> None:
+    assert plain_flags(words.split(), NAMES) == flags
