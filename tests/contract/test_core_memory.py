@@ -223,3 +223,19 @@ def test_one_tick_stages_no_more_than_its_bytes(waiting: bool) -> None:
         assert len(sizes) > 2 and max(sizes) < limits.TICK_BYTES_MAX // 2 + 2 * limits.LABELS_BYTES_MAX
         seen.append((groups, core.state_hash()))
     assert seen[0] == seen[1]
+
+
+def test_closing_finds_what_was_in_a_heap(make: MakeCore) -> None:
+    """A heap that became part of the run lies among entries that have their rows already."""
+    core = make(replace(CONFIG, resident_bytes_max=4 * LARGE_BYTES))
+    submit(core, due(LARGE, 0, 10, 20, 30))
+    settle_down(core, 30)
+    assert not core.close_before(START_MS + 30, START_MS + 40, 2)
+    heap = [submit(core, [LARGE], START_MS + after)[0] for after in (5, 25)]
+    settle_down(core, 30)
+    assert resident(core, heap) == [True, False] and kinds(core).count(EntryKind.BACKLOG) == 4
+    assert core.close_before(START_MS + 30, START_MS + 40, 100)
+    taken = core.take_group()
+    assert taken is not None
+    given = [bytes(body[:16]) for head, body in iterate_entries(taken[1]) if head.kind == EntryKind.BACKLOG]
+    assert len(given) == 2 and heap[0] in given

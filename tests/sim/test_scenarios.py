@@ -83,6 +83,27 @@ def test_a_queue_without_workers_does_not_hold_up_the_others(core: str, idle_job
 
 
 @pytest.mark.parametrize("core", CORES)
+def test_a_flood_of_near_jobs_does_not_hold_up_a_small_queue(core: str) -> None:
+    """The flood draws the horizon nearer than the other queue's jobs are, and the store is slow to bring them back."""
+
+    async def story(world: World) -> None:
+        await world.boot()
+        now_ms = world.clock.wall_ms()
+        for _ in range(10):
+            await submit(world, [Spec(IDLE, schedule_ms=now_ms + 900, payload=bytes(1000)) for _ in range(20)])
+        life = world.life
+        assert life is not None and life.driver.core.horizon()[0] <= now_ms + 900
+        world.store.slow = 1.0
+        start(world, Worker(world, 0, [BUSY]).run())
+        world.calm = True
+        ids = await submit(world, [Spec(BUSY, schedule_ms=now_ms + 1000 + number * 200) for number in range(4)])
+        await asyncio.sleep((now_ms + 1600 - world.clock.wall_ms()) / 1000)
+        await acked(world, ids, within_s=0.1)
+
+    tell(core, story, replace(QUIET, resident_bytes_max=100_000))
+
+
+@pytest.mark.parametrize("core", CORES)
 def test_a_backlog_with_workers_is_paged_though_memory_is_full(core: str) -> None:
     """The busy queue's jobs were spilled; then it gets a worker, while those of many others fill the memory."""
 
