@@ -5,6 +5,7 @@ Mounts a tmpfs, which needs the right to; skipped where that is refused.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 from collections.abc import Iterator
@@ -44,9 +45,11 @@ def fill(folder: Path, leave_bytes: int) -> Path:
     """A file that leaves so much."""
     ballast = folder / "ballast"
     with ballast.open("ab") as file:
-        free = os.statvfs(folder).f_bavail * os.statvfs(folder).f_frsize
-        if free > leave_bytes:
-            os.posix_fallocate(file.fileno(), file.tell(), free - leave_bytes)
+        while (free := os.statvfs(folder).f_bavail * os.statvfs(folder).f_frsize) > leave_bytes:
+            # The daemon may take some of it in between, for a journal segment: then there is less to fill.
+            with contextlib.suppress(OSError):
+                os.posix_fallocate(file.fileno(), file.tell(), free - leave_bytes)
+                file.seek(0, os.SEEK_END)
     return ballast
 
 

@@ -107,6 +107,10 @@ class Handle:
         assert self.released <= up_to_group <= self.last_group
         self.released = up_to_group
 
+    @property
+    def sync_ms_longest(self) -> float:
+        return 0.0
+
     def sync_ms_recent(self, quantile: float) -> float:
         return 40 * self.disk.slow + quantile
 

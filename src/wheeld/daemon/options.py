@@ -80,7 +80,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             description="Least time by which jobs are prepared before they are due.",
             extra={"kind": "span"},
         ),
-    ] = limits.LEAD_MS_MIN
+    ] = limits.LEAD_MS_DEFAULT
     lead_max: Annotated[
         int,
         Meta(

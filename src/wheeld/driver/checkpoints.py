@@ -1,5 +1,4 @@
-"""Checkpoints and the doors that depend on them: how far the store is behind, whether the disk has room, how far to
-prepare ahead.
+"""Checkpoints and the doors that depend on them: how far the store is behind, whether the disk has room.
 
 Owns: when the store is asked to fold, and the refusals that follow from its lag. Invariant: acks are never refused
 here.
@@ -22,10 +21,6 @@ PERIOD_S = 1.0
 EAGER_BYTES = 48 * limits.MIB
 """Past this much that is not folded, the next checkpoint does not wait for its time."""
 FLOOR_SLACK_BYTES = 16 * limits.MIB
-LEAD_DECAY_MS = 1
-"""How much nearer the lead may come within a second."""
-LEAD_MARGIN_MS = 3
-"""Beside the sync: two beats of the loop and the hand-over to the transport."""
 
 
 class JournalView(Protocol):
@@ -39,6 +34,8 @@ class JournalView(Protocol):
     def bytes_written(self) -> int: ...
     @property
     def segments(self) -> int: ...
+    @property
+    def sync_ms_longest(self) -> float: ...
     def append(self, number: int, payload: bytes, time_ms: int) -> None: ...
     def release(self, up_to_group: int) -> None: ...
     def sync_ms_recent(self, quantile: float) -> float: ...
@@ -63,8 +60,6 @@ class Checkpoints:
         self.lookups: list[int] = []
         """For each lookup of keys under way, the last group whose keys memory may forget: a key that came later and was
         forgotten before the answer, which does not know it, would be taken for new."""
-        self.lead_ms_min = limits.LEAD_MS_MIN
-        self.lead_ms_max = limits.LEAD_MS_MAX
 
     def grants_allowed(self) -> bool:
         """Grants stop when even acks may soon lack room."""
@@ -95,7 +90,6 @@ class Checkpoints:
                 await asyncio.sleep(PERIOD_S / 20)
                 if self._groups.retained_bytes > EAGER_BYTES:
                     break
-            self._adapt_lead()
             self._look_at_disk()
             if self._groups.durable > folded:
                 try:
@@ -109,10 +103,3 @@ class Checkpoints:
         """The floor covers what is not yet folded (twice: pages are copied on write), two segments, some slack."""
         floor = 2 * self._groups.retained_bytes + 2 * self._room.segment_bytes + FLOOR_SLACK_BYTES
         self.space_low = self._room.free_bytes() < floor
-
-    def _adapt_lead(self) -> None:
-        """Prepare as far ahead as a slow sync takes: at once further, and nearer only by and by, for slow syncs come in
-        bouts and the recent ones span a second or so under load."""
-        slow_ms = int(self._journal.sync_ms_recent(0.999)) + LEAD_MARGIN_MS
-        lead_ms = max(slow_ms, self._pump.lead_ms - LEAD_DECAY_MS)
-        self._pump.lead_ms = min(max(lead_ms, self.lead_ms_min), self.lead_ms_max)

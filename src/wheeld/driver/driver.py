@@ -18,6 +18,7 @@ from wheeld.driver.checkpoints import Checkpoints, JournalView, Room
 from wheeld.driver.far import FarTier
 from wheeld.driver.groups import Groups
 from wheeld.driver.jobs import Jobs
+from wheeld.driver.lead import Lead
 from wheeld.driver.probe import LoopProbe
 from wheeld.driver.pump import OpenDeadline, Pump
 from wheeld.driver.recovery import epoch_of, restored_from
@@ -47,7 +48,7 @@ class Parts:
     tasks: TaskSupervisor
     room: Room
     coordinator: Coordinator
-    lead_ms_min: int = limits.LEAD_MS_MIN
+    lead_ms_min: int = limits.LEAD_MS_DEFAULT
     lead_ms_max: int = limits.LEAD_MS_MAX
     probe_period_ms: int = 0
     """How often the event loop's lag is sampled; 0: not at all."""
@@ -63,6 +64,8 @@ class NodeDriver:
         self._last_stream = 0
         self.probe: LoopProbe | None = None
         self.draining = False
+        self.submit_bytes = 0
+        """Batches that are under way."""
 
     # -- life ------------------------------------------------------------------
     async def start(self) -> None:
@@ -75,11 +78,11 @@ class NodeDriver:
         restored = restored_from(recovery, parts.journal.last_group, epoch)
         self.core = parts.open_core(parts.config, restored, now_ms, boot_ms)
         self.groups = Groups(self.core, parts.journal, parts.journal.last_group)
-        self.pump = Pump(self.core, self.groups, parts.clock, parts.open_deadline, parts.lead_ms_min)
+        lead = Lead(parts.lead_ms_min, parts.lead_ms_max)
+        self.pump = Pump(self.core, self.groups, parts.clock, parts.open_deadline, lead)
         self.far = FarTier(self.core, self.groups, self.pump, parts.store, parts.clock, parts.config.resident_bytes_max)
         self.jobs = Jobs(self.core, self.groups, self.pump, parts.store, parts.clock)
         self.checkpoints = Checkpoints(self.core, self.groups, self.pump, parts.store, parts.journal, parts.room)
-        self.checkpoints.lead_ms_min, self.checkpoints.lead_ms_max = parts.lead_ms_min, parts.lead_ms_max
         parts.store.on_position = self.checkpoints.on_position
         self.pump.on_crash = parts.tasks.report
         self.pump.grants_allowed = self.checkpoints.grants_allowed
@@ -121,7 +124,14 @@ class NodeDriver:
     # -- hot -------------------------------------------------------------------
     async def submit(self, batch: bytes) -> bytes:
         """See Driver.submit."""
-        self._refuse_submits()
+        self._refuse_submits(len(batch))
+        self.submit_bytes += len(batch)
+        try:
+            return await self._decide_submit(batch)
+        finally:
+            self.submit_bytes -= len(batch)
+
+    async def _decide_submit(self, batch: bytes) -> bytes:
         await self.groups.room()
         try:
             while True:
@@ -138,9 +148,11 @@ class NodeDriver:
         await self.groups.wait(group)
         return records
 
-    def _refuse_submits(self) -> None:
+    def _refuse_submits(self, size: int) -> None:
         if self.draining:
             raise Refused(errors.DRAINING, "the daemon is shutting down")
+        if self.submit_bytes and self.submit_bytes + size > limits.SUBMIT_BYTES_MAX:
+            raise Refused(errors.STORE_BUSY, f"{self.submit_bytes} bytes of submits are under way")
         code, detail = self.checkpoints.refusal()
         if code:
             raise Refused(code, detail)
@@ -264,12 +276,13 @@ class NodeDriver:
         due_ms, _ = self.core.horizon()
         lag = self.probe.facts() if self.probe is not None else {}
         return lag | {
-            "lead_ms": self.pump.lead_ms,
+            "lead_ms": self.pump.lead.ms,
             "beats": self.pump.beats,
             "clock_steps": self.pump.clock_steps,
             "durable_group": self.groups.durable,
             "groups_written": self.groups.written,
             "retained_bytes": self.groups.retained_bytes,
+            "submit_bytes": self.submit_bytes,
             "store_position": self._parts.store.position,
             "horizon_ms": due_ms,
             "watermark_ms": self.core.watermark_ms(),
@@ -279,6 +292,8 @@ class NodeDriver:
             "journal_segments": journal.segments,
             "sync_ms_p50": journal.sync_ms_recent(0.5),
             "sync_ms_p999": journal.sync_ms_recent(0.999),
+            "sync_ms_longest": journal.sync_ms_longest,
+            "group_ms_longest": 1000 * self.groups.longest_wait_s,
             "resident_bytes_max": self._parts.config.resident_bytes_max,
             "submit_limit_bytes": limits.RETAINED_BYTES_SUBMIT_MAX,
         }

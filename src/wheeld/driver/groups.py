@@ -38,10 +38,16 @@ class Groups:
         self._retained: deque[tuple[int, int]] = deque()
         self._sealed: deque[tuple[int, bytes]] = deque()
         self._sealed_bytes = 0
+        self._opened_s: float | None = None
+        self._began: deque[tuple[int, float]] = deque()
         self._in_flight = 0
         self.durable = durable
         self.retained_bytes = 0
         self.written = 0
+        self.on_wait: Callable[[float, float], None] = lambda now_s, wait_s: None
+        """Told of each durable group: the loop's time, and how long ago its first decision was made."""
+        self.longest_wait_s = 0.0
+        """Of these; with the longest sync and the longest lag of the loop it tells who held a job up."""
 
     def flush(self, now_ms: int) -> None:
         """Hand the next groups to the journal, unless enough is under way."""
@@ -62,7 +68,10 @@ class Groups:
     def seal(self) -> None:
         """Close the open group once it is large; called after each decision that may be. While the disk is slow or full
         the open group takes all that workers settle, and it must not outgrow a segment of the journal."""
-        if self._core.open_group_bytes() >= limits.GROUP_BYTES_SEALED:
+        size = self._core.open_group_bytes()
+        if size and self._opened_s is None:
+            self._opened_s = self._loop.time()
+        if size >= limits.GROUP_BYTES_SEALED:
             self._take()
 
     def _take(self) -> bool:
@@ -71,6 +80,8 @@ class Groups:
         if taken is None:
             return False
         size = len(taken[1])
+        self._began.append((taken[0], self._opened_s if self._opened_s is not None else self._loop.time()))
+        self._opened_s = None
         self._sealed.append(taken)
         self._sealed_bytes += size
         self._retained.append((taken[0], size))
@@ -84,6 +95,11 @@ class Groups:
         """The journal's word, already on the loop. Groups become durable in order."""
         self._in_flight -= number - self.durable
         self.durable = number
+        now_s = self._loop.time()
+        while self._began and self._began[0][0] <= number:
+            wait_s = now_s - self._began.popleft()[1]
+            self.longest_wait_s = max(self.longest_wait_s, wait_s)
+            self.on_wait(now_s, wait_s)
         waiters = self._waiters
         while waiters and waiters[0][0] <= number:
             _, waiter = waiters.popleft()

@@ -1,6 +1,6 @@
 """The heartbeat: tick the core, give out what may leave, write what was decided, sleep until the next deadline.
 
-Owns: the firing timer, the lead, the outboxes of attached streams. Invariant: every decision is followed by `kick`, so
+Owns: the firing timer, the outboxes of attached streams. Invariant: every decision is followed by `kick`, so
 that its group is written and what it made possible is granted; frames go out in `run` alone, after the core said that
 they are durable and due.
 """
@@ -14,13 +14,11 @@ from typing import Protocol
 from wheeld.core.api import Core
 from wheeld.driver.api import Outbox
 from wheeld.driver.groups import Groups
+from wheeld.driver.lead import Lead
 from wheeld.model import limits
 from wheeld.runtime.clock import Clock
 
 RELEASE_JOBS_MAX = limits.GRANTS_PER_TICK_MAX
-STEP_BACK_MS = 20
-"""A wall clock that falls behind boot time by more than this within two beats was stepped back."""
-SLEEP_MS_MAX = 60_000
 
 
 class Deadline(Protocol):
@@ -40,7 +38,7 @@ OpenDeadline = Callable[[Callable[[bool], None]], Deadline]
 class Pump:
     """See the module. All methods run on the event loop."""
 
-    def __init__(self, core: Core, groups: Groups, clock: Clock, open_deadline: OpenDeadline, lead_ms: int) -> None:
+    def __init__(self, core: Core, groups: Groups, clock: Clock, open_deadline: OpenDeadline, lead: Lead) -> None:
         self._core = core
         self._groups = groups
         self._clock = clock
@@ -49,7 +47,8 @@ class Pump:
         self._scheduled = False
         self._offset_ms = clock.wall_ms() - clock.boot_ms()
         self.outboxes: dict[int, Outbox] = {}
-        self.lead_ms = lead_ms
+        self.lead = lead
+        groups.on_wait = lead.saw
         self.grants_allowed: Callable[[], bool] = lambda: True
         self.on_crash: Callable[[str, BaseException], None] = lambda part, error: None
         self.clock_steps = 0
@@ -90,14 +89,14 @@ class Pump:
         now_ms = now_us // 1000
         self._watch_clock(now_ms, boot_ms)
         more = self._release()
-        more |= self._core.tick(now_ms, boot_ms, self.lead_ms, self.grants_allowed())
+        more |= self._core.tick(now_ms, boot_ms, self.lead.ms, self.grants_allowed())
         more |= self._release()
         self._groups.flush(now_ms)
         if more:
             self.kick()
         elif self._timer is not None:
-            wake_ms = self._core.next_wake_ms(now_ms, boot_ms, self.lead_ms, self._groups.durable)
-            self._timer.arm(min(max(wake_ms, now_ms), now_ms + SLEEP_MS_MAX))
+            wake_ms = self._core.next_wake_ms(now_ms, boot_ms, self.lead.ms, self._groups.durable)
+            self._timer.arm(min(max(wake_ms, now_ms), now_ms + limits.BEAT_MS_MAX))
 
     def _release(self) -> bool:
         """Give out what is durable and due; True when there may be more."""
@@ -114,10 +113,21 @@ class Pump:
         """Forward steps need nothing: what is due fires. A step back makes waiting jobs wait again; nothing fires
         twice."""
         offset_ms = now_ms - boot_ms
+        if abs(offset_ms - self._offset_ms) > limits.CLOCK_STEP_MS:
+            # Between two readings the process may stand still, which is no step.
+            offset_ms = self._read_offset_ms()
         moved_ms = offset_ms - self._offset_ms
-        if moved_ms < -STEP_BACK_MS:
+        if moved_ms < -limits.CLOCK_STEP_MS:
             self.clock_steps += 1
-            self._core.rebase(now_ms)
-        elif moved_ms > STEP_BACK_MS:
+            self._core.rebase(self._clock.wall_ms())
+        elif moved_ms > limits.CLOCK_STEP_MS:
             self.clock_steps += 1
         self._offset_ms = offset_ms
+
+    def _read_offset_ms(self) -> int:
+        """Wall time less boot time, from readings that no pause lies between; the last offset when there are none."""
+        for _ in range(limits.CLOCK_READS_MAX):
+            before_ms, now_ms, boot_ms = self._clock.boot_ms(), self._clock.wall_ms(), self._clock.boot_ms()
+            if boot_ms - before_ms <= 1:
+                return now_ms - boot_ms
+        return self._offset_ms

@@ -1,6 +1,7 @@
 """Settles of leases that memory knows nothing of: a worker says again what was settled before a restart, or long ago.
 
-Owns the look into the history. Invariant: it only reads; a token that no ended attempt had stays unknown.
+Owns the look into the history. Invariants: it only reads; a token that no ended attempt had stays unknown; a history
+that cannot be read now (a full disk) is the answer to its items alone, who may ask again.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Final
 from wheeld.model import errors
 from wheeld.model.batch import OP_RENEW, RESULT_REPEATED, SETTLE_BATCH_HEAD, SETTLE_HEAD, SETTLE_RESULT
 from wheeld.model.entry import EntryKind, Outcome
+from wheeld.model.errors import Refused
 from wheeld.model.ids import NO_ID
 from wheeld.model.job import JobState
 
@@ -29,14 +31,25 @@ async def answer_repeats(batch: bytes, results: bytes, attempts: Attempts) -> by
     answered = bytearray(results)
     for start in range(0, len(unknown), READS_AT_ONCE):
         chunk = [index for index in unknown[start : start + READS_AT_ONCE] if tokens[index][0] != NO_ID]
-        for index, ended in zip(chunk, await asyncio.gather(*(attempts(tokens[at][0]) for at in chunk)), strict=True):
-            for _, outcome in ended:
-                if outcome.fencing == tokens[index][1]:
-                    operation = answered[index * SETTLE_RESULT.size]
-                    SETTLE_RESULT.pack_into(
-                        answered, index * SETTLE_RESULT.size, operation, *_answer(operation, outcome), 0, 0
-                    )
+        found = await asyncio.gather(*(attempts(tokens[at][0]) for at in chunk), return_exceptions=True)
+        for index, ended in zip(chunk, found, strict=True):
+            at = index * SETTLE_RESULT.size
+            said = _said_again(answered[at], tokens[index][1], ended)
+            if said is not None:
+                SETTLE_RESULT.pack_into(answered, at, answered[at], *said, 0, 0)
     return bytes(answered)
+
+
+def _said_again(
+    operation: int, fencing: int, ended: list[tuple[int, Outcome]] | BaseException
+) -> tuple[int, int, int] | None:
+    """The answer for a token, by the ended attempts of its job; None when it had none of them."""
+    if isinstance(ended, Refused):
+        return ended.kind.code, 0, 0
+    if isinstance(ended, BaseException):
+        raise ended
+    outcomes = [outcome for _, outcome in ended if outcome.fencing == fencing]
+    return _answer(operation, outcomes[-1]) if outcomes else None
 
 
 def _answer(operation: int, outcome: Outcome) -> tuple[int, int, int]:

@@ -139,6 +139,11 @@ class Journal:
         """How long the last 1,024 writes with their syncs took, at this quantile (0 to 1); 0.0 before the first."""
         return self._writer.sync_times.quantile_ms(quantile)
 
+    @property
+    def sync_ms_longest(self) -> float:
+        """The longest write with its sync since open."""
+        return self._writer.sync_times.longest_ns / 1e6
+
     def close(self) -> None:
         """Write what is queued, then end the threads; harmless when repeated and after a failure."""
         if not self._closed:

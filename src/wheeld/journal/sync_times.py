@@ -13,16 +13,18 @@ REMEMBERED: Final = 1024
 
 
 class SyncTimes:
-    """The last 1,024 durations."""
+    """The last 1,024 durations, and the longest of all."""
 
     def __init__(self) -> None:
         self._ring_ns = array("Q", bytes(8 * REMEMBERED))
         self._count = 0
+        self.longest_ns = 0
 
     def add(self, elapsed_ns: int) -> None:
         """Remember one duration; writer thread only."""
         self._ring_ns[self._count % REMEMBERED] = elapsed_ns
         self._count += 1
+        self.longest_ns = max(self.longest_ns, elapsed_ns)
 
     def quantile_ms(self, quantile: float) -> float:
         """The duration that this share of the remembered ones does not exceed; 0.0 while there are none."""

@@ -63,6 +63,16 @@ STREAM_BYTES_DEFAULT: Final = 64 * MIB
 STREAM_BYTES_MAX: Final = 1024 * MIB
 FRAME_JOBS_MAX: Final = 4096
 FRAME_BYTES_MAX: Final = 1 * MIB
+GATHERED_FRAME_JOBS_MAX: Final = 2048
+"""Frames that wait for one stream leave as one message of up to this many leases: encoding more takes too long."""
+SETTLES_PER_TURN_MAX: Final = 1000
+"""A message of more acks than this is decided in slices, each in a turn of the loop of its own: about 0.25 ms."""
+STREAM_PING_INTERVAL_MS: Final = 10 * SECOND_MS
+STREAM_SETTLES_IN_FLIGHT_MAX: Final = 64
+"""Messages of settles of one stream that are being decided; past this, and past the bytes, the stream is not read."""
+STREAM_SUBMITS_IN_FLIGHT_MAX: Final = 64
+STREAM_WRITES_PER_TURN_MAX: Final = 8
+"""Writes that a turn of the loop begins on lease streams beside what it is there for; further ones wait for the next."""
 ERROR_BYTES_MAX: Final = 4 * KIB
 RESULT_BYTES_MAX: Final = 16 * KIB
 SETTLES_MAX: Final = 10_000
@@ -74,6 +84,9 @@ SETTLED_TOKENS_REMEMBERED: Final = 1 << 17
 # Batches and messages
 BATCH_JOBS_MAX: Final = 10_000
 MESSAGE_BYTES_MAX: Final = 4 * MIB
+STREAM_IN_FLIGHT_BYTES_MAX: Final = 8 * MESSAGE_BYTES_MAX
+CONNECTION_STREAMS_MAX: Final = 10_000
+METADATA_BYTES_MAX: Final = 16 * KIB
 PRODUCER_BATCHES_REMEMBERED: Final = 64
 """Batches of one producer session whose answers can be asked for again."""
 PAGE_SIZE_DEFAULT: Final = 50
@@ -158,8 +171,9 @@ CLOCK_STEP_MS: Final = 20
 """A wall clock that moves against boot time by more than this within two beats was stepped."""
 CLOCK_READS_MAX: Final = 8
 """Tries to read both clocks without a pause between the readings."""
-GRANTS_PER_TICK_MAX: Final = 4096
-EXPIRIES_PER_TICK_MAX: Final = 4096
+GRANTS_PER_TICK_MAX: Final = 1024
+"""A turn of the driver grants and gives out this many: about 0.4 ms; what is left has the next turn."""
+EXPIRIES_PER_TICK_MAX: Final = 2048
 QUEUE_TURN_JOBS: Final = 256
 """Jobs that one queue is granted before the next one has its turn."""
 SPILL_JOBS_PER_TICK_MAX: Final = 4096

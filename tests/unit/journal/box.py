@@ -144,3 +144,28 @@ class CrashingFiles(SystemFiles):
             super().unlink(path)
         if self.off:
             raise PowerCutError
+
+
+def wait_until_ready(box: Box) -> None:
+    """Let the supply finish the next segment."""
+    while not box.journal._segments.ready:
+        os.sched_yield()
+
+
+def segments_at_rest(box: Box) -> None:
+    """Let the supply do all that there is to do: then no file is renamed or removed until somebody asks for more."""
+    segments = box.journal._segments
+
+    def busy() -> bool:
+        with segments.changed:
+            releasable = len(segments.used) > 1 and segments.used[1].first_group <= min(
+                segments._released_up_to + 1, segments._begun_group
+            )
+            return (
+                releasable
+                or len(segments.ready) < segments.wanted
+                or segments.count != len(list(box.directory.glob("segment-*.journal")))
+            )
+
+    while busy():
+        os.sched_yield()
