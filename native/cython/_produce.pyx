@@ -162,29 +162,54 @@ def wake(list waiters not None):
         raise
 
 
-def cut(list jobs not None, list waiters not None, Py_ssize_t jobs_max, Py_ssize_t bytes_max):
-    """Takes the next batch off both lists: (its jobs, joined, those who wait for them, bytes taken off).
+cdef class Queue:
+    """Jobs that wait to be sent, each with who waits for it. `pump` is called soon after a job came, once for all of a turn."""
 
-    One job goes whatever its size. A job whose task gave it up is taken and left out.
-    """
-    cdef Py_ssize_t at = 0, size = 0, dropped = 0
-    cdef bytes job
-    cdef Waiter waiter
-    kept, kept_waiters = [], []
-    while at < len(jobs) and len(kept) < jobs_max:
-        job, waiter = <bytes?>jobs[at], <Waiter?>waiters[at]
-        if waiter.state != PENDING:
-            dropped += PyBytes_GET_SIZE(job)
-        elif kept and size + PyBytes_GET_SIZE(job) > bytes_max:
-            break
-        else:
-            size += PyBytes_GET_SIZE(job)
-            kept.append(job)
-            kept_waiters.append(waiter)
-        at += 1
-    del jobs[:at]
-    del waiters[:at]
-    return b"".join(kept), kept_waiters, size + dropped
+    cdef object loop, pump
+    cdef list jobs, waiters
+    cdef readonly Py_ssize_t size_bytes
+    cdef public bint pump_due
+
+    def __cinit__(self, loop, pump):
+        self.loop, self.pump = loop, pump
+        self.jobs, self.waiters = [], []
+
+    def __len__(self):
+        return len(self.jobs)
+
+    def submit(self, bytes job not None):
+        """To be awaited at once: what becomes of one encoded job."""
+        cdef Waiter waiter = Waiter.__new__(Waiter, self.loop)
+        self.jobs.append(job)
+        self.waiters.append(waiter)
+        self.size_bytes += PyBytes_GET_SIZE(job)
+        if not self.pump_due:
+            self.pump_due = True
+            self.loop.call_soon(self.pump)
+        return waiter
+
+    def cut(self, Py_ssize_t jobs_max, Py_ssize_t bytes_max):
+        """Takes the next batch: (its jobs, joined; those who wait for them).
+
+        One job goes whatever its size. A job whose task gave it up is taken and left out.
+        """
+        cdef Py_ssize_t at = 0, size = 0
+        cdef bytes job
+        cdef Waiter waiter
+        kept, kept_waiters = [], []
+        while at < len(self.jobs) and len(kept) < jobs_max:
+            job, waiter = <bytes>self.jobs[at], <Waiter>self.waiters[at]
+            if waiter.state == PENDING:
+                if kept and size + PyBytes_GET_SIZE(job) > bytes_max:
+                    break
+                size += PyBytes_GET_SIZE(job)
+                kept.append(job)
+                kept_waiters.append(waiter)
+            self.size_bytes -= PyBytes_GET_SIZE(job)
+            at += 1
+        del self.jobs[:at]
+        del self.waiters[:at]
+        return b"".join(kept), kept_waiters
 
 
 cdef object outcome_of(wh_job_result *result, client, type handle_type, refused):

@@ -9,8 +9,9 @@ from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 
 from c_client cimport (
-    bytes_of, room_of, span_of, text_of, wh_ack_put, wh_ack_size, wh_client_lease, wh_frame_next, wh_frame_scan, wh_label_next,
-    wh_lease_read, wh_pb_over, wh_pb_reader, wh_settled_item, wh_settled_next, wh_stream_member, wh_stream_member_of,
+    bytes_of, room_of, span_of, text_of, wh_ack_put, wh_ack_size, wh_client_lease, wh_label_next, wh_lease_frame_next,
+    wh_lease_frame_scan, wh_lease_read, wh_pb_over, wh_pb_reader, wh_settled_item, wh_settled_next, wh_stream_member,
+    wh_stream_member_of,
 )
 from c_wire cimport wh_span
 
@@ -116,9 +117,9 @@ def read_frame(bytes message not None):
     cdef uint32_t count = 0
     cdef Lease lease
     leases = []
-    if not wh_frame_scan(frame, &fire_time_us, &count):
+    if not wh_lease_frame_scan(frame, &fire_time_us, &count):
         raise ValueError(f"{len(message)} bytes that are no lease frame")
-    while wh_frame_next(&reader, &span) == 1:
+    while wh_lease_frame_next(&reader, &span) == 1:
         lease = Lease.__new__(Lease)
         lease.data = bytes_of(span)
         if not wh_lease_read(span_of(lease.data), &lease.found):

@@ -171,7 +171,7 @@ bool wh_stream_member_of(wh_span message, wh_stream_member *member) {
     return true;
 }
 
-bool wh_frame_scan(wh_span frame, int64_t *fire_time_us, uint32_t *count) {
+bool wh_lease_frame_scan(wh_span frame, int64_t *fire_time_us, uint32_t *count) {
     wh_pb_reader reader = wh_pb_over(frame);
     wh_span lease;
     uint64_t number;
@@ -262,7 +262,7 @@ static bool read_lease_field(wh_pb_reader *reader, uint32_t tag, wh_client_lease
     }
 }
 
-int wh_frame_next(wh_pb_reader *reader, wh_span *message) {
+int wh_lease_frame_next(wh_pb_reader *reader, wh_span *message) {
     return next_message(reader, FRAME_LEASES, message);
 }
 

@@ -57,10 +57,10 @@ typedef struct {
 bool wh_stream_member_of(wh_span message, wh_stream_member *member);
 
 /* First pass over a LeaseFrame: counts its leases and reads when it fired. False when it is malformed. */
-bool wh_frame_scan(wh_span frame, int64_t *fire_time_us, uint32_t *count);
+bool wh_lease_frame_scan(wh_span frame, int64_t *fire_time_us, uint32_t *count);
 
 /* The message of the next lease of a scanned frame: 1 found, 0 at its end, -1 malformed. */
-int wh_frame_next(wh_pb_reader *reader, wh_span *message);
+int wh_lease_frame_next(wh_pb_reader *reader, wh_span *message);
 
 /* Reads a lease. False when it is malformed. */
 bool wh_lease_read(wh_span message, wh_client_lease *lease);

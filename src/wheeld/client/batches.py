@@ -20,7 +20,7 @@ from wheeld.client.failures import Unreachable, refusal
 from wheeld.client.handle import JobHandle
 from wheeld.model import errors, limits
 from wheeld.model.errors import Misused, Refused, WheeldError
-from wheeld.wire._produce import Waiter, answer, cut, read_results, wake
+from wheeld.wire._produce import Queue, Waiter, answer, read_results, wake
 
 if TYPE_CHECKING:
     import grpc
@@ -59,18 +59,17 @@ class Batcher:
         self._next_number = 1
         self._open: set[int] = set()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._jobs: list[bytes] = []
-        self._waiters: list[Waiter] = []
-        self._waiting_bytes = 0
         self._jobs_away = 0
         self._room: deque[asyncio.Future[None]] = deque()
         self._loop = asyncio.get_running_loop()
-        self._pump_due = False
+        self._waiting = Queue(self._loop, self._pump)
+        self.submit = self._waiting.submit
+        """To be awaited at once: the handle of one encoded job; raises what became of it otherwise."""
 
     @property
     def full(self) -> bool:
         """Whether a submit must wait for `room` first."""
-        return self._waiting_bytes > _WAITING_BYTES_MAX
+        return self._waiting.size_bytes > _WAITING_BYTES_MAX
 
     async def room(self) -> None:
         """Return when there is room for another job."""
@@ -78,18 +77,6 @@ class Batcher:
             turn = self._loop.create_future()
             self._room.append(turn)
             await turn
-
-    def submit(self, job: bytes) -> Waiter:
-        """To be awaited at once: the handle of one encoded job; raises what became of it otherwise."""
-        waiter = Waiter(self._loop)
-        self._jobs.append(job)
-        self._waiters.append(waiter)
-        self._waiting_bytes += len(job)
-        if not self._pump_due:
-            # One turn of the loop gathers all that is submitted in it.
-            self._pump_due = True
-            self._loop.call_soon(self._pump)
-        return waiter
 
     async def submit_all(self, jobs: Sequence[bytes]) -> list[JobHandle | Refused]:
         """One whole batch past the queue, within the window: a handle or the refusal of each of its jobs."""
@@ -111,7 +98,7 @@ class Batcher:
 
     async def close(self) -> None:
         """Wait for all that is under way."""
-        while self._jobs or self._open or self._pump_due:
+        while self._waiting or self._open or self._waiting.pump_due:
             if self._tasks:
                 await asyncio.wait(self._tasks)
             else:
@@ -129,10 +116,9 @@ class Batcher:
         return number
 
     def _pump(self) -> None:
-        self._pump_due = False
-        while self._jobs and self._may_open():
-            body, waiters, taken_bytes = cut(self._jobs, self._waiters, self._share(), _BATCH_BYTES_MAX)
-            self._waiting_bytes -= taken_bytes
+        self._waiting.pump_due = False
+        while self._waiting and self._may_open():
+            body, waiters = self._waiting.cut(self._share(), _BATCH_BYTES_MAX)
             if not waiters:
                 continue
             self._jobs_away += len(waiters)
@@ -143,7 +129,7 @@ class Batcher:
 
     def _share(self) -> int:
         """How many jobs the next batch takes at most."""
-        jobs = len(self._jobs) + self._jobs_away
+        jobs = len(self._waiting) + self._jobs_away
         if self._in_flight_max == 1 or jobs <= _WHOLE_JOBS_MAX:
             return limits.BATCH_JOBS_MAX
         return min((jobs + 1) // 2, limits.BATCH_JOBS_MAX)

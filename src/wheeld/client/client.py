@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import Awaitable, Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self, Unpack
 
@@ -71,18 +71,22 @@ class Client:
         **options: Unpack[OptionWords],
     ) -> JobHandle:
         """Create one job; returns when it is durable. Calls that run at the same time share a message."""
-        job = encode_words(type, payload, schedule_time, delay, options)
-        batches = self._batches()
-        if batches.full:
-            await batches.room()
-        handle: JobHandle = await batches.submit(job)
-        return handle
+        return await self.place(encode_words(type, payload, schedule_time, delay, options))
 
     async def submit_encoded(self, job: bytes) -> JobHandle:
         """As `submit`, for a job that `encode_job` made."""
-        batches = self._batches()
-        if batches.full:
-            await batches.room()
+        return await self.place(job)
+
+    def place(self, job: bytes) -> Awaitable[JobHandle]:
+        """As `submit_encoded`; what it returns must be awaited at once, by one task."""
+        batches = self._batcher
+        if batches is None or self._loop is not asyncio.get_running_loop():
+            batches = self._batches()
+        return self._submit_in_turn(batches, job) if batches.full else batches.submit(job)
+
+    @staticmethod
+    async def _submit_in_turn(batches: Batcher, job: bytes) -> JobHandle:
+        await batches.room()
         handle: JobHandle = await batches.submit(job)
         return handle
 

@@ -19,26 +19,37 @@ from typing import Any, Final, Protocol
 class CancelEvent:
     """Set once, when the attempt must stop. Threads use `wait`, coroutines `wait_async`; both may ask `is_set`."""
 
+    __slots__ = ("_event", "_lock", "_set", "_wakers")
+
     def __init__(self) -> None:
-        self._event = threading.Event()
+        self._set = False
         self._lock = threading.Lock()
+        self._event: threading.Event | None = None
         self._wakers: list[Callable[[], Any]] = []
 
     def is_set(self) -> bool:
         """Whether the attempt must stop."""
-        return self._event.is_set()
+        return self._set
 
     def set(self) -> None:
         """The worker's: wake all who wait."""
         with self._lock:
-            self._event.set()
+            self._set = True
+            event = self._event
             wakers, self._wakers = self._wakers, []
+        if event is not None:
+            event.set()
         for wake in wakers:
             wake()
 
     def wait(self, seconds: float | None = None) -> bool:
         """Block this thread until it is set; False when the time ran out."""
-        return self._event.wait(seconds)
+        with self._lock:
+            if self._set:
+                return True
+            # Made for those who wait: few do, and it costs more than the rest of a context.
+            event = self._event = self._event or threading.Event()
+        return event.wait(seconds)
 
     async def wait_async(self) -> None:
         """Return when it is set."""
@@ -53,7 +64,7 @@ class CancelEvent:
             loop.call_soon_threadsafe(finish)
 
         with self._lock:
-            if self._event.is_set():
+            if self._set:
                 return
             self._wakers.append(wake)
         await waiter

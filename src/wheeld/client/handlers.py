@@ -64,7 +64,7 @@ class Submitter(Generic[P]):
     async def _submit(
         self, when: Moment | None, delay: Span | None, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> JobHandle:
-        return await self._app.client.submit_encoded(self.encode(args, kwargs, when=when, delay=delay))
+        return await self._app.client.place(self.encode(args, kwargs, when=when, delay=delay))
 
 
 class Handler(Submitter[P], Generic[P, R]):

@@ -164,28 +164,32 @@ def write_when(message: Any, schedule_time: Moment | None, delay: Span | None) -
         set_ns(message.delay, span_ns(delay))
 
 
-def _when_of(schedule_time: Moment | None, delay: Span | None) -> tuple[int, int, int]:
-    """(field, seconds, nanoseconds) of a job's time."""
-    if schedule_time is not None:
-        _one_time(schedule_time, delay)
-        field, nanoseconds = _SCHEDULE_TIME, moment_ns(schedule_time)
-    else:
-        assert delay is not None
-        field, nanoseconds = _DELAY, span_ns(delay)
+def _parts(nanoseconds: int, field: int, value: Moment | Span) -> tuple[int, int]:
+    """(seconds, nanoseconds) of a time."""
     seconds, nanoseconds = divmod(nanoseconds, _NANOS)
     if not -_SECONDS_MAX < seconds < _SECONDS_MAX:
-        name, value = (Field.DELAY, delay) if field == _DELAY else (Field.SCHEDULE_TIME, schedule_time)
-        raise Misused(errors.FIELD_INVALID, f"beyond every time: {value!r}", field=name)
-    return field, seconds, nanoseconds
+        raise Misused(errors.FIELD_INVALID, f"beyond every time: {value!r}", field=field)
+    return seconds, nanoseconds
+
+
+@lru_cache(maxsize=1024)
+def _delay_parts(delay: Span) -> tuple[int, int]:
+    # A program has few delays and says them often.
+    return _parts(span_ns(delay), Field.DELAY, delay)
 
 
 def finish_job(head: bytes, payload: bytes, schedule_time: Moment | None, delay: Span | None) -> bytes:
     """A job's head with payload and time, as one `jobs` element of a batch message."""
     if type(payload) is not bytes:
         payload = bytes(memoryview(payload))
-    if schedule_time is None and delay is None:
-        return job_element(head, payload)
-    return job_element(head, payload, *_when_of(schedule_time, delay))
+    if schedule_time is not None:
+        _one_time(schedule_time, delay)
+        return job_element(
+            head, payload, _SCHEDULE_TIME, *_parts(moment_ns(schedule_time), Field.SCHEDULE_TIME, schedule_time)
+        )
+    if delay is not None:
+        return job_element(head, payload, _DELAY, *_delay_parts(delay))
+    return job_element(head, payload)
 
 
 def encode_words(

@@ -180,6 +180,52 @@ async def test_an_attempt_taken_back_ends_before_the_next_begins(daemon: FakeDae
     assert log == ["begin 1", "end 1", "begin 2", "end 2"]
 
 
+async def test_what_is_cancelled_before_its_first_step_goes_back(daemon: FakeDaemon, app: App) -> None:
+    begun: list[str] = []
+
+    @app.job()
+    async def cancels_others() -> None:
+        me = asyncio.current_task()
+        for task in asyncio.all_tasks():
+            if task is not me and task.get_name() in daemon.jobs:
+                task.cancel()
+
+    @app.job()
+    async def work() -> None:
+        begun.append("work")
+
+    daemon.grant = False
+    async with running(daemon, app):
+        ids = [daemon.add("cancels_others"), daemon.add("work")]
+        daemon.send_leases(*(daemon.lease(job_id) for job_id in ids))
+        await daemon.until(lambda: len(daemon.settles) == 2)
+    assert [operation for operation, _ in daemon.settles] == [ACK, RELEASE] and not begun
+
+
+async def test_a_burst_does_not_hold_the_loop(daemon: FakeDaemon, app: App) -> None:
+    running_now: list[int] = []
+    most_between_turns = 0
+
+    @app.job()
+    async def work() -> None:
+        running_now.append(1)
+
+    async def watch() -> None:
+        nonlocal most_between_turns
+        while True:
+            before = len(running_now)
+            await asyncio.sleep(0)
+            most_between_turns = max(most_between_turns, len(running_now) - before)
+
+    daemon.grant = False
+    async with running(daemon, app, concurrency=1000):
+        watching = asyncio.create_task(watch())
+        daemon.send_leases(*(daemon.lease(daemon.add("work")) for _ in range(1000)))
+        await daemon.until(lambda: len(daemon.settles) == 1000)
+        watching.cancel()
+    assert len(running_now) == 1000 and most_between_turns <= 64
+
+
 @pytest.mark.parametrize("how", ["stop", "signal"])
 async def test_shutdown_gives_back_what_has_not_begun_and_waits_for_the_rest(
     daemon: FakeDaemon, app: App, how: str
