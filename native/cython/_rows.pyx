@@ -11,8 +11,8 @@ from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcmp
 
 from c_fold cimport (
-    wh_block_check, wh_block_id, wh_block_next, wh_block_open, wh_block_row, wh_block_walk, wh_row_filter, wh_row_pack, wh_row_parts,
-    wh_row_room,
+    wh_block_check, wh_block_id, wh_block_next, wh_block_open, wh_block_row, wh_block_seq, wh_block_walk, wh_row_filter, wh_row_pack,
+    wh_row_parts, wh_row_room,
 )
 
 cdef enum:
@@ -54,29 +54,32 @@ def find_specs(bytes key, bytes value, list ids, size_t at, dict found):
     """Puts id -> spec into `found` for those of the ascending `ids` from number `at` on that the block holds, where the first
     of them belongs into this block, if anywhere; the number of the first id behind the block.
     """
+    cdef const uint8_t *home = <const uint8_t *>PyBytes_AS_STRING(key)
+    cdef const uint8_t *id
     cdef wh_block_walk walk
     cdef wh_block_row row
-    cdef uint8_t here[16]
     cdef size_t count = len(ids), first = at
-    cdef int code, order
+    cdef uint64_t seq
+    cdef bytes wanted
+    cdef int code
     _open(&walk, key, value)
-    while at < count:
-        code = wh_block_next(&walk, &row)
-        if code < 0:
-            _bad_block(key)
-        if code == 0:
+    code = wh_block_next(&walk, &row)
+    while at < count and code > 0:
+        wanted = ids[at]
+        if PyBytes_GET_SIZE(wanted) != 16:
+            raise ValueError(f"a key of {len(wanted)} bytes is not an id")
+        id = <const uint8_t *>PyBytes_AS_STRING(wanted)
+        if memcmp(id, home, 6) != 0:
             break
-        wh_block_id(<const uint8_t *>PyBytes_AS_STRING(key), row.seq, here)
-        while at < count:
-            wanted = <bytes?>ids[at]
-            if PyBytes_GET_SIZE(wanted) != 16:
-                raise ValueError(f"a key of {len(wanted)} bytes is not an id")
-            order = memcmp(PyBytes_AS_STRING(wanted), here, 16)
-            if order > 0:
-                break
-            if order == 0:
+        seq = wh_block_seq(id)
+        while code > 0 and row.seq < seq:
+            code = wh_block_next(&walk, &row)
+        if code > 0:
+            if row.seq == seq and id[14] == 0 and id[15] == 0:
                 found[wanted] = _bytes(row.spec, row.spec_len)
             at += 1
+    if code < 0:
+        _bad_block(key)
     return at if at > first else first + 1
 
 

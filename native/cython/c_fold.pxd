@@ -41,6 +41,7 @@ cdef extern from "wh_block.h" nogil:
     ctypedef struct wh_block_walk:
         pass
 
+    uint64_t wh_block_seq(const uint8_t *id)
     int wh_block_open(wh_block_walk *walk, const uint8_t *key, const uint8_t *value, size_t length)
     int wh_block_next(wh_block_walk *walk, wh_block_row *row)
     void wh_block_id(const uint8_t *key, uint64_t seq, uint8_t *id)

@@ -18,6 +18,10 @@ from wheeld.store.layout import SHARD_BUCKET, Table
 PAGE_HEAD_BYTES: Final = 16
 """What LMDB takes of the page of a long value: a block of the rest takes one page, and frees one."""
 
+BEHIND: Final = b"\x00"
+"""An id with this behind it sorts directly behind the id."""
+BUCKET_BYTES: Final = SHARD_BUCKET.size
+
 
 def block_bytes_max(page_bytes: int) -> int:
     """The longest block of more than one job."""
@@ -25,14 +29,9 @@ def block_bytes_max(page_bytes: int) -> int:
 
 
 def seek(cursor: Any, job_id: bytes) -> bool:
-    """Put the cursor on the block that the job belongs into; False when its bucket has none that begins so low."""
-    if cursor.set_range(job_id):
-        if cursor.key() == job_id:
-            return True
-        found = cursor.prev()
-    else:
-        found = cursor.last()
-    return bool(found and cursor.key().startswith(job_id[: SHARD_BUCKET.size]))
+    """Put the cursor on the last block that does not begin above the job, which its bucket may lack; False: none."""
+    found: bool = cursor.prev() if cursor.set_range(job_id + BEHIND) else cursor.last()
+    return found
 
 
 def read_specs(cursor: Any, ids: list[bytes]) -> dict[bytes, bytes]:
@@ -56,11 +55,11 @@ def remove_ended(fold: Fold, cursor: Any, slice_guard: AbstractContextManager[An
                 if found is None:
                     return removed
                 start, job_id = found
-                if not seek(cursor, job_id):
+                key = cursor.key() if seek(cursor, job_id) else b""
+                if key[:BUCKET_BYTES] != job_id[:BUCKET_BYTES]:
                     start += 1
                     continue
-                key, block = cursor.item()
-                left, start, count = fold.remove_rows(start, key, block)
+                left, start, count = fold.remove_rows(start, key, cursor.value())
                 removed += count
                 if not left:
                     cursor.delete()
@@ -89,18 +88,11 @@ def put_new(fold: Fold, cursor: Any, bytes_max: int, slice_guard: AbstractContex
 
 def _around(cursor: Any, job_id: bytes) -> tuple[bytes | None, bytes | None, bytes | None]:
     """Key and value of the block that a job belongs into, and where the next one of its bucket begins."""
-    bucket, end_key = job_id[: SHARD_BUCKET.size], None
-    if cursor.set_range(job_id):
-        key: bytes = cursor.key()
-        if key == job_id:
-            block: bytes = cursor.value()
-            beyond = cursor.next() and cursor.key()[: SHARD_BUCKET.size] == bucket
-            return key, block, cursor.key() if beyond else None
-        if key[: SHARD_BUCKET.size] == bucket:
-            end_key = key
-        found = cursor.prev()
-    else:
-        found = cursor.last()
-    if not found or cursor.key()[: SHARD_BUCKET.size] != bucket:
-        return None, None, end_key
-    return cursor.key(), cursor.value(), end_key
+    bucket, end_key = job_id[:BUCKET_BYTES], None
+    found = cursor.set_range(job_id + BEHIND)
+    if found and cursor.key().startswith(bucket):
+        end_key = cursor.key()
+    found = cursor.prev() if found else cursor.last()
+    if found and cursor.key().startswith(bucket):
+        return cursor.key(), cursor.value(), end_key
+    return None, None, end_key
