@@ -8,11 +8,13 @@ so that a worker settles what it leased in any of its calls, and nobody else's.
 
 from __future__ import annotations
 
+import asyncio
+
 from wheeld.driver.api import Driver
 from wheeld.edge.decisions import Decisions
 from wheeld.edge.opening import call_prefix, caller_of
 from wheeld.model import errors, limits
-from wheeld.model.batch import CALL_PREFIX_BYTES
+from wheeld.model.batch import CALL_PREFIX_BYTES, SETTLE_BATCH_HEAD, SETTLE_HEAD
 from wheeld.model.errors import Refused
 from wheeld.wire.codec import AnswerKind, Codec, SettleKind
 
@@ -26,6 +28,33 @@ _DETAILS = {
 def refused_settles(code: int) -> Refused:
     """The error of a message that cannot be settled as a whole."""
     return Refused(code, _DETAILS.get(code, "the message is refused"))
+
+
+def slices_of(batch: bytes) -> list[bytes]:
+    """The batch in parts that one turn of the loop may decide. Only settles without texts, which are all alike, can be
+    cut without a look at each.
+    """
+    count, _ = SETTLE_BATCH_HEAD.unpack_from(batch)
+    most, first = limits.SETTLES_PER_TURN_MAX, SETTLE_BATCH_HEAD.size
+    if count <= most or len(batch) != first + count * SETTLE_HEAD.size:
+        return [batch]
+    return [
+        SETTLE_BATCH_HEAD.pack(min(most, count - at), 0)
+        + batch[first + at * SETTLE_HEAD.size : first + (at + most) * SETTLE_HEAD.size]
+        for at in range(0, count, most)
+    ]
+
+
+async def settle_in_turns(driver: Driver, decisions: Decisions, session: bytes, batch: bytes) -> bytes:
+    """The results of a settle batch, decided slice by slice so that a large one holds up nobody else."""
+    parts = slices_of(batch)
+    if len(parts) == 1:
+        return await driver.settle(session, batch)
+    under_way = []
+    for part in parts:
+        under_way.append(decisions.begin(driver.settle(session, part)))
+        await asyncio.sleep(0)
+    return b"".join(await asyncio.gather(*under_way))
 
 
 class SettleFront:
@@ -55,5 +84,5 @@ class SettleFront:
         if code:
             raise refused_settles(code)
         holder = call_prefix(caller_of(worker, session)[1]) + _ANY_CALL
-        results = await self._decisions.run(self._driver.settle(holder, batch))
+        results = await self._decisions.run(settle_in_turns(self._driver, self._decisions, holder, batch))
         return self._codec.encode_settled(AnswerKind.UNARY, batch, results)

@@ -33,15 +33,14 @@ from wheeld.wire.codec import Codec
 
 EXIT_PORT_IN_USE = 4
 SERVICES = (jobs.SERVICE, workers.SERVICE, queues.SERVICE, admin_edge.SERVICE)
-CONCURRENT_STREAMS_MAX = 10_000
 
 OPTIONS = (
     # A second daemon must fail to bind, not take half of the connections.
     ("grpc.so_reuseport", 0),
     ("grpc.max_receive_message_length", limits.MESSAGE_BYTES_MAX),
     ("grpc.max_send_message_length", -1),
-    ("grpc.max_concurrent_streams", CONCURRENT_STREAMS_MAX),
-    ("grpc.max_metadata_size", 16 * limits.KIB),
+    ("grpc.max_concurrent_streams", limits.CONNECTION_STREAMS_MAX),
+    ("grpc.max_metadata_size", limits.METADATA_BYTES_MAX),
     ("grpc.keepalive_time_ms", 10_000),
     ("grpc.keepalive_timeout_ms", 5_000),
     ("grpc.keepalive_permit_without_calls", 1),

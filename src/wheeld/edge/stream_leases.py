@@ -17,7 +17,7 @@ from wheeld.driver.api import Driver, Opened
 from wheeld.edge.decisions import Decisions
 from wheeld.edge.failure import as_wheeld_error
 from wheeld.edge.hot_lease import release_batch
-from wheeld.edge.hot_settle import refused_settles
+from wheeld.edge.hot_settle import refused_settles, settle_in_turns
 from wheeld.edge.opening import Opening, credit_of, opening_of, parse
 from wheeld.edge.outbox import StreamOutbox
 from wheeld.edge.window import Window
@@ -29,9 +29,6 @@ from wheeld.runtime.logs import get_logger
 from wheeld.wire.codec import Codec, SettleKind, StreamCase, session_digest
 from wheeld.wire.pb.v1 import worker_service_pb2 as pb
 
-PING_INTERVAL_MS = 10_000
-SETTLES_IN_FLIGHT = 64
-
 
 class LeaseStream:
     """One stream. `serve` is its whole life."""
@@ -42,7 +39,7 @@ class LeaseStream:
         self._driver, self._codec, self._clock = driver, codec, clock
         self._gate, self._decisions, self._context = gate, decisions, context
         self._loop = asyncio.get_running_loop()
-        self._settles = Window(SETTLES_IN_FLIGHT, 8 * limits.MESSAGE_BYTES_MAX)
+        self._settles = Window(limits.STREAM_SETTLES_IN_FLIGHT_MAX, limits.STREAM_IN_FLIGHT_BYTES_MAX)
         self._outbox = StreamOutbox(codec, self._settles, self._end)
         self._writer = Writer(turns, context.write, self._next_message, self._on_written, self._on_writer_end)
         self._outbox.ready = self._writer.kick
@@ -158,14 +155,14 @@ class LeaseStream:
         )  # fmt: skip
         opened = await asyncio.shield(self._opening)
         self._outbox.open(self._opened_message(message.session_id, opening, opened), opened.revoked, opening.max_jobs)
-        self._ping_timer = self._loop.call_later(PING_INTERVAL_MS / 1000, self._ping)
+        self._ping_timer = self._loop.call_later(limits.STREAM_PING_INTERVAL_MS / 1000, self._ping)
 
     def _opened_message(self, session_id: str, opening: Opening, opened: Opened) -> bytes:
         answer = pb.Opened(session_id=session_id, resumed_leases=opened.resumed)
         answer.server_time.FromMilliseconds(self._clock.wall_ms())
         answer.lease_duration.FromMilliseconds(opening.lease_ms)
         answer.max_outstanding_jobs, answer.max_outstanding_bytes = opening.max_jobs, opening.max_bytes
-        answer.ping_interval.FromMilliseconds(PING_INTERVAL_MS)
+        answer.ping_interval.FromMilliseconds(limits.STREAM_PING_INTERVAL_MS)
         return bytes(pb.StreamLeasesResponse(opened=answer).SerializeToString())
 
     async def _settle(self, message: bytes) -> None:
@@ -174,18 +171,19 @@ class LeaseStream:
         if code:
             self._settles.release(len(message))
             raise refused_settles(code)
-        self._outbox.expect(len(message), batch, self._decisions.begin(self._driver.settle(self._session, batch)))
+        deciding = settle_in_turns(self._driver, self._decisions, self._session, batch)
+        self._outbox.expect(len(message), batch, self._decisions.begin(deciding))
 
     # -- writing ---------------------------------------------------------------
     def _ping(self) -> None:
         """Break a silence, so that the worker knows that the daemon lives."""
         silent_ms = (self._loop.time() - self._written_s) * 1000
-        if silent_ms >= PING_INTERVAL_MS:
+        if silent_ms >= limits.STREAM_PING_INTERVAL_MS:
             ping = pb.Ping()
             ping.server_time.FromMilliseconds(self._clock.wall_ms())
             self._outbox.say(pb.StreamLeasesResponse(ping=ping).SerializeToString())
             silent_ms = 0
-        self._ping_timer = self._loop.call_later((PING_INTERVAL_MS - silent_ms) / 1000, self._ping)
+        self._ping_timer = self._loop.call_later((limits.STREAM_PING_INTERVAL_MS - silent_ms) / 1000, self._ping)
 
     def _next_message(self) -> bytes | None:
         return None if self._failed else self._outbox.take()

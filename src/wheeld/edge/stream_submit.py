@@ -1,6 +1,6 @@
 """SubmitJobs: batches in, answers out in the order in which they became durable.
 
-Owns one stream's window and its answers. Invariants: at most WINDOW batches are unanswered, then the stream is not
+Owns one stream's window and its answers. Invariants: a bounded number of batches is unanswered, then the stream is not
 read; a batch that was read is decided and answered, whatever becomes of those before it; only one task writes.
 """
 
@@ -24,9 +24,6 @@ from wheeld.runtime.logs import get_logger
 from wheeld.wire.pb.v1 import job_service_pb2 as pb
 from wheeld.wire.status import retry_delay_ms
 
-WINDOW = 64
-WINDOW_BYTES = 8 * limits.MESSAGE_BYTES_MAX
-
 
 def refused_batch(batch_number: int, error: WheeldError) -> bytes:
     """The answer to a batch that was refused as a whole."""
@@ -41,7 +38,7 @@ class SubmitStream:
 
     def __init__(self, front: SubmitFront, gate: Gate, decisions: Decisions, context: Any) -> None:
         self._front, self._gate, self._decisions, self._context = front, gate, decisions, context
-        self._window = Window(WINDOW, WINDOW_BYTES)
+        self._window = Window(limits.STREAM_SUBMITS_IN_FLIGHT_MAX, limits.STREAM_IN_FLIGHT_BYTES_MAX)
         self._answers: deque[tuple[int, bytes]] = deque()
         self._wake = asyncio.Event()
         self._ended: asyncio.Future[WheeldError | None] = asyncio.get_running_loop().create_future()

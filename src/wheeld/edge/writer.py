@@ -12,24 +12,24 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-WRITES_PER_TURN = 8
+from wheeld.model.limits import STREAM_WRITES_PER_TURN_MAX
 
 
 class Turns:
     """How many writes may still begin in this turn of the loop, over all streams of a server."""
 
     def __init__(self) -> None:
-        self._left = WRITES_PER_TURN
+        self._left = STREAM_WRITES_PER_TURN_MAX
 
     def take(self) -> bool:
         """Whether one more may begin now; otherwise it waits for a turn of its own."""
-        if self._left == WRITES_PER_TURN:
+        if self._left == STREAM_WRITES_PER_TURN_MAX:
             asyncio.get_running_loop().call_soon(self._refill)
         self._left -= 1
         return self._left >= 0
 
     def _refill(self) -> None:
-        self._left = WRITES_PER_TURN
+        self._left = STREAM_WRITES_PER_TURN_MAX
 
 
 class Writer:

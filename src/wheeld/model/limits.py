@@ -72,7 +72,7 @@ STREAM_SETTLES_IN_FLIGHT_MAX: Final = 64
 """Messages of settles of one stream that are being decided; past this, and past the bytes, the stream is not read."""
 STREAM_SUBMITS_IN_FLIGHT_MAX: Final = 64
 STREAM_WRITES_PER_TURN_MAX: Final = 8
-"""Writes that a turn of the loop begins on lease streams beside what it is there for; further ones wait for the next."""
+"""Writes that a turn of the loop begins on lease streams beside its own work; further ones wait for the next turn."""
 ERROR_BYTES_MAX: Final = 4 * KIB
 RESULT_BYTES_MAX: Final = 16 * KIB
 SETTLES_MAX: Final = 10_000

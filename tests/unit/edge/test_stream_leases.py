@@ -13,7 +13,6 @@ from tests.unit.edge.fake_driver import lease_frame
 from tests.unit.edge.test_submit import MALFORMED, refused
 from tests.unit.edge.test_workers import TOKEN, released
 from wheeld.core.api import LEASES, REVOKED
-from wheeld.edge import stream_leases
 from wheeld.edge.outbox import StreamOutbox
 from wheeld.edge.window import Window
 from wheeld.model import batch as packed
@@ -125,12 +124,12 @@ async def test_settles_are_answered_in_order_and_do_not_stop_the_reading(edge: E
 async def test_settles_in_flight_are_bounded(edge: Edge) -> None:
     call = await opened(edge)
     edge.driver.hold.clear()
-    total = stream_leases.SETTLES_IN_FLIGHT + 5
+    total = limits.STREAM_SETTLES_IN_FLIGHT_MAX + 5
     for _ in range(total):
         await call.write(acks(1))
-    await edge.driver.until(lambda: len(edge.driver.settles) == stream_leases.SETTLES_IN_FLIGHT)
+    await edge.driver.until(lambda: len(edge.driver.settles) == limits.STREAM_SETTLES_IN_FLIGHT_MAX)
     await edge.queues.ListQueues(queue_service_pb2.ListQueuesRequest())
-    assert len(edge.driver.settles) == stream_leases.SETTLES_IN_FLIGHT
+    assert len(edge.driver.settles) == limits.STREAM_SETTLES_IN_FLIGHT_MAX
     edge.driver.hold.set()
     for _ in range(total):
         assert (await call.read()).WhichOneof("message") == "settled"
@@ -204,7 +203,7 @@ async def test_a_drain_ends_a_stream_at_its_deadline(edge: Edge) -> None:
 
 
 async def test_a_silent_stream_is_pinged(edge: Edge, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stream_leases, "PING_INTERVAL_MS", 5)
+    monkeypatch.setattr(limits, "STREAM_PING_INTERVAL_MS", 5)
     call = await opened(edge)
     for _ in range(2):
         assert (await call.read()).WhichOneof("message") == "ping"

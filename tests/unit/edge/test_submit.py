@@ -9,7 +9,6 @@ import pytest
 
 from tests.unit.edge.conftest import Edge
 from wheeld.edge.hot_submit import peek_batch_number
-from wheeld.edge.stream_submit import WINDOW
 from wheeld.model import errors, limits
 from wheeld.model.batch import SUBMIT_HEAD
 from wheeld.model.errors import Field, Refused
@@ -162,14 +161,14 @@ async def test_the_window_bounds_what_is_unanswered(edge: Edge) -> None:
     edge.driver.hold.clear()
     call = edge.jobs.SubmitJobs()
     extra = 10
-    for number in range(WINDOW + extra):
+    for number in range(limits.STREAM_SUBMITS_IN_FLIGHT_MAX + extra):
         await call.write(batch(number + 1))
-    await edge.driver.until(lambda: len(edge.driver.batches) == WINDOW)
+    await edge.driver.until(lambda: len(edge.driver.batches) == limits.STREAM_SUBMITS_IN_FLIGHT_MAX)
     await edge.queues.ListQueues(queue_service_pb2.ListQueuesRequest())
-    assert len(edge.driver.batches) == WINDOW
+    assert len(edge.driver.batches) == limits.STREAM_SUBMITS_IN_FLIGHT_MAX
     edge.driver.hold.set()
-    answered = {(await call.read()).batch_number for _ in range(WINDOW + extra)}
-    assert answered == set(range(1, WINDOW + extra + 1))
+    answered = {(await call.read()).batch_number for _ in range(limits.STREAM_SUBMITS_IN_FLIGHT_MAX + extra)}
+    assert answered == set(range(1, limits.STREAM_SUBMITS_IN_FLIGHT_MAX + extra + 1))
     await call.done_writing()
 
 

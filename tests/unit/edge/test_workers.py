@@ -10,8 +10,11 @@ import pytest
 from tests.unit.edge.conftest import Edge
 from tests.unit.edge.test_submit import MALFORMED, refused
 from wheeld.edge.hot_lease import tokens_of
+from wheeld.edge.hot_settle import slices_of
+from wheeld.model import batch as packed
 from wheeld.model import errors, limits
 from wheeld.model.batch import OP_RELEASE, SETTLE_BATCH_HEAD, SETTLE_HEAD
+from wheeld.model.ids import pack_id
 from wheeld.wire.codec import session_digest
 from wheeld.wire.pb.v1 import worker_service_pb2 as pb
 
@@ -161,3 +164,21 @@ async def test_a_defect_is_internal_and_says_no_more(edge: Edge) -> None:
 
 def test_tokens_of_an_empty_frame() -> None:
     assert tokens_of(b"") == []
+
+
+async def test_many_acks_are_decided_in_slices_and_answered_in_order(edge: Edge) -> None:
+    count = 2 * limits.SETTLES_PER_TURN_MAX + 5
+    tokens = [packed.TOKEN.pack(pack_id(1, 2, seq), 7) for seq in range(count)]
+    call = edge.workers.AckJobs(pb.AckJobsRequest(worker_id="w", acks=[pb.Ack(lease_token=token) for token in tokens]))
+    answer = await call
+    assert [item.lease_token for item in answer.items] == tokens
+    sizes = [packed.SETTLE_BATCH_HEAD.unpack_from(batch)[0] for _, batch in edge.driver.settles]
+    assert sizes == [limits.SETTLES_PER_TURN_MAX, limits.SETTLES_PER_TURN_MAX, 5]
+
+
+def test_settles_with_texts_are_not_cut() -> None:
+    text = b"because"
+    head = packed.SETTLE_HEAD.pack(packed.OP_NACK, 0, len(text), 0, packed.NO_DELAY, 0, 7, bytes(16), 0)
+    count = limits.SETTLES_PER_TURN_MAX + 1
+    batch = packed.SETTLE_BATCH_HEAD.pack(count, 0) + (head + text) * count
+    assert slices_of(batch) == [batch]

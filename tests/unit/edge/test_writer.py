@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 
-from wheeld.edge.writer import WRITES_PER_TURN, Turns, Writer
+from wheeld.edge.writer import Turns, Writer
+from wheeld.model.limits import STREAM_WRITES_PER_TURN_MAX
 
 
 class Wire:
@@ -77,10 +78,10 @@ async def test_what_breaks_is_told_once_and_not_raised() -> None:
 
 async def test_past_its_share_of_a_turn_a_write_waits_for_the_next() -> None:
     turns = Turns()
-    wires = [Wire(turns) for _ in range(WRITES_PER_TURN + 2)]
+    wires = [Wire(turns) for _ in range(STREAM_WRITES_PER_TURN_MAX + 2)]
     for wire in wires:
         wire.say(b"1")
-    assert sum(len(wire.begun) for wire in wires) == WRITES_PER_TURN
+    assert sum(len(wire.begun) for wire in wires) == STREAM_WRITES_PER_TURN_MAX
     await asyncio.sleep(0)
     assert all(wire.begun == [b"1"] for wire in wires)
     late = Wire(turns)
