@@ -18,7 +18,7 @@ BASE_S = {"wheeld": 3.0, "postgres": 2.5, "celery": 3.5}
 LEAD_S = {"skew": 2.5, "skew_own": 2.5, "burst": 2.5, "pending": 2.0}
 SETTLE_S = 8.0
 """wheeld's files must be still for some seconds, twice, before their size is read."""
-BULK_S = 20e-6
+BULK_S = 15e-6
 """For each job: encode, submit, consume, in batches."""
 CALL_S = 1.5e-3
 """For each call of one job, sync included."""

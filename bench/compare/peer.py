@@ -30,6 +30,18 @@ from wheeld.bench.messages import payload_of
 
 NUMBER_BYTES = 8
 LEAD_S = 2.0
+LEAD_SHARE = 20
+"""Of the jobs, one in so many is sent beforehand, to see how long they all will take."""
+LEAD_BATCHES_MAX = 20
+DAY_MS = 86_400_000
+FAR_DUE = "uniform over 30 days, from 30 days on; memory and disk: of the second half of the jobs"
+STRANGERS = 1 << 40
+"""Number of the first job that belongs to no workload."""
+PROBES = 2_000
+PROBE_EVERY_MS = 10
+LEAD_SHARE = 20
+"""Of the jobs, one in so many is sent beforehand, to see how long they all will take."""
+LEAD_BATCHES_MAX = 20
 DAY_MS = 86_400_000
 FAR_DUE = "uniform over 30 days, from 30 days on; memory and disk: of the second half of the jobs"
 STRANGERS = 1 << 40
@@ -52,8 +64,8 @@ class Peer(ABC):
     """For each workload, how this peer is driven: part of the report."""
     one_by_one: ClassVar[int] = 0
     """1 for a system whose calls carry one job each."""
-    lead_factor: ClassVar[float] = 1.5
-    """How far ahead the load begins, as a multiple of the time that submitting it should take."""
+    lead_factor: ClassVar[float] = 2.0
+    """How far ahead the load begins, as a multiple of the time that preparing and submitting it should take."""
 
     tuning: ClassVar[Mapping[str, float | str]] = {}
     """What was chosen by measuring, see `bench.compare.sweep`."""
@@ -195,12 +207,13 @@ class Peer(ABC):
         return report
 
     def _lead_ms(self, jobs: int) -> int:
-        """Measured with a batch that stays in the store: how long such peers take depends on the disk of the day."""
-        prepared = self.prepare([now_us() // 1000 + DUE_IN_MS] * self.plan.batch, STRANGERS)
+        """Measured with batches that stay in the store: how long such peers take depends on the disk of the day."""
+        batches = min(max(jobs // self.plan.batch // LEAD_SHARE, 1), LEAD_BATCHES_MAX)
+        tried = batches * self.plan.batch
         began = time.monotonic()
-        self.send(prepared)
-        took_s = (time.monotonic() - began) * jobs / self.plan.batch
-        return int((LEAD_S + PREPARE_S * jobs + self.lead_factor * took_s) * 1000)
+        self.send(self.prepare([now_us() // 1000 + DUE_IN_MS] * tried, STRANGERS))
+        took_s = (time.monotonic() - began) * jobs / tried
+        return int((LEAD_S + self.lead_factor * took_s) * 1000)
 
     @staticmethod
     def _check_ahead(report: Report, ahead_s: float) -> None:

@@ -61,21 +61,21 @@ class PostgresPeer(Peer):
     name = "postgres"
     durability = "fsync on, synchronous_commit on, full_page_writes on: answered after the WAL's fsync"
     how: ClassVar[dict[str, str]] = {
-        "submit": "binary COPY, prepared beforehand, a transaction per batch, 4 connections",
+        "submit": "binary COPY, prepared beforehand, a transaction per batch, 8 connections",
         "lease_ack": "DELETE of a batch chosen FOR UPDATE SKIP LOCKED, RETURNING (the lease is the row lock), COMMIT "
         "as the ack; one process, 2 connections",
         "skew": "the same statement, polled every 1 ms unless a full batch was due; 2 connections",
         "burst": "the same statement, polled every 1 ms unless a full batch was due; 2 connections",
         "pending": "as in submit; memory with shared buffers, disk without the WAL and after CHECKPOINT",
         "single": "psycopg, prepared INSERT, autocommit",
-        "in_flight": "prepared INSERTs in pipeline mode, a transaction each, 8 connections that "
+        "in_flight": "prepared INSERTs in pipeline mode, a transaction each, 16 connections that "
         "share the window and so their commits' fsyncs",
     }
 
     tuning: ClassVar[Mapping[str, float | str]] = {
-        "submit_connections": 4,
+        "submit_connections": 8,
         "worker_connections": 2,
-        "single_connections": 8,
+        "single_connections": 16,
         "poll_ms": 1.0,
     }
     journal_folder = "pg_wal"
