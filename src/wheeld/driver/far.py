@@ -17,7 +17,7 @@ from wheeld.driver.pump import Pump
 from wheeld.model import limits
 from wheeld.model.ids import NO_ID
 from wheeld.runtime.clock import Clock
-from wheeld.store.api import Store, StoreFull
+from wheeld.store.api import BacklogPage, Store, StoreFull
 
 FIRST_PASS_MS = 15_000
 """After a start, the nearest jobs are loaded alone, so that the next one fires soon."""
@@ -47,6 +47,10 @@ FULL_RETRY_S = 1.0
 WATERMARK_PERIOD_S = 5.0
 
 
+PRIMED_MS_MAX = 10_000
+"""A page that was asked for ahead is kept so long: a queue that takes longer over its ready jobs need not hurry."""
+
+
 @dataclass(slots=True)
 class Sweep:
     """How far a queue's backlog was read. `spills`: the queue's spill count when the sweep began; a later spill may
@@ -55,6 +59,17 @@ class Sweep:
     key: bytes
     spills: int
     began_ms: int
+
+
+@dataclass(slots=True)
+class Load:
+    """Pages that are read as of one position; `page` is the one under way."""
+
+    number: int
+    position: int
+    sweep: Sweep
+    began_ms: int
+    page: asyncio.Task[BacklogPage]
 
 
 class FarTier:
@@ -69,6 +84,8 @@ class FarTier:
         self._pass_bytes_min = int(resident_bytes_max * PASS_SHARE)
         self._pass_ms = 0
         self._sweeps: dict[bytes, Sweep] = {}
+        self._primed: dict[bytes, Load] = {}
+        """Loads that were begun ahead: the store folds up to their position while the ready jobs are handed out."""
         self.loaded_until_ms = 0
         """All waiting jobs due before this are resident or in the backlog."""
         self.passes = 0
@@ -102,12 +119,16 @@ class FarTier:
 
     async def run_backlog(self) -> None:
         """Give queues with workers the head of their backlog."""
-        while True:
-            wanted = [view for view in self._core.queues() if view.backlog and not view.paused and view.streams]
-            for view in wanted:
-                if view.ready < BACKLOG_READY_LOW and self._has_room(view):
-                    await self._page_in(view)
-            await asyncio.sleep(POLL_S if wanted else IDLE_POLL_S)
+        try:
+            while True:
+                wanted = [view for view in self._core.queues() if view.backlog and not view.paused and view.streams]
+                for view in wanted:
+                    if view.ready < BACKLOG_READY_LOW and self._has_room(view):
+                        await self._page_in(view)
+                self._drop_primed({view.queue for view in wanted}, self._clock.boot_ms() - PRIMED_MS_MAX)
+                await asyncio.sleep(POLL_S if wanted else IDLE_POLL_S)
+        finally:
+            self._drop_primed(set(), 0)
 
     async def run_watermark(self) -> None:
         """Close buckets that lie behind, in slices."""
@@ -180,17 +201,19 @@ class FarTier:
 
     async def _page_in(self, view: QueueView) -> None:
         """Pages of a queue's backlog, all read as of one position, until enough of its jobs are ready or memory is
-        full."""
+        full. Then the next load is begun at once, so that its position is folded when its first page is needed."""
         sweep = self._sweep_of(view)
-        load, position = self._core.begin_load()
+        load = self._primed.pop(view.queue, None)
+        if load is not None and load.sweep is not sweep:
+            self._end(load)
+            load = None
+        load = load or self._begin(view.queue, sweep)
         left = BACKLOG_LOAD_JOBS_MAX
         try:
-            self._pump.kick()
-            await self._groups.wait(position)
             while left > 0:
-                limit = min(BACKLOG_PAGE_BYTES, max(self._free_bytes(), LOAD_BYTES_MIN))
-                rows, sweep.key, more = await self._store.backlog(view.queue, sweep.key, limit, position)
-                taken = self._core.load(self._clock.wall_ms(), self._clock.boot_ms(), load, rows)
+                rows, key, more = await load.page
+                taken = self._core.load(self._clock.wall_ms(), self._clock.boot_ms(), load.number, rows)
+                sweep.key = key
                 self.pages += 1
                 self._pump.kick()
                 if taken < 0 or not more:
@@ -200,11 +223,41 @@ class FarTier:
                     return
                 left -= max(taken, 1)
                 if self._free_bytes() <= 0 or self._core.counters().ready >= BACKLOG_READY_HIGH:
-                    return
+                    break
+                load.page = self._request(view.queue, load.position, key)
+            self._primed[view.queue] = self._begin(view.queue, sweep)
         except StoreFull:
             await asyncio.sleep(FULL_RETRY_S)
         finally:
-            self._core.end_load(load)
+            self._end(load)
+
+    def _begin(self, queue: bytes, sweep: Sweep) -> Load:
+        """Begin a load of a queue's pages and ask for the first of them."""
+        number, position = self._core.begin_load()
+        self._pump.kick()
+        page = self._request(queue, position, sweep.key)
+        return Load(number, position, sweep, self._clock.boot_ms(), page)
+
+    def _request(self, queue: bytes, position: int, key: bytes) -> asyncio.Task[BacklogPage]:
+        limit = min(BACKLOG_PAGE_BYTES, max(self._free_bytes(), LOAD_BYTES_MIN))
+        return asyncio.create_task(self._page(queue, position, key, limit), name="backlog page")
+
+    async def _page(self, queue: bytes, position: int, key: bytes, limit: int) -> BacklogPage:
+        await self._groups.wait(position)
+        return await self._store.backlog(queue, key, limit, position)
+
+    def _end(self, load: Load) -> None:
+        """The core may forget what has left since the load began."""
+        self._core.end_load(load.number)
+        if load.page.done() and not load.page.cancelled():
+            load.page.exception()
+        load.page.cancel()
+
+    def _drop_primed(self, wanted: set[bytes], since_ms: int) -> None:
+        """End what was begun ahead for queues that do not want it, or too long ago."""
+        for queue, load in list(self._primed.items()):
+            if queue not in wanted or load.began_ms < since_ms:
+                self._end(self._primed.pop(queue))
 
     def _sweep_of(self, view: QueueView) -> Sweep:
         """The sweep to go on with. Begun anew now and then while jobs are spilled: they may lie behind its key."""

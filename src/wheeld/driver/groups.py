@@ -112,8 +112,8 @@ class Groups:
             self.retained_bytes -= self._retained.popleft()[1]
 
     async def wait(self, group: int) -> None:
-        """Return once `group` is durable. Groups are waited for in the order in which they were named, which never
-        decreases."""
+        """Return once `group` is durable. Groups are waited for in the order in which they were named, which hardly
+        ever decreases: one that is named late waits for those before it in the line as well."""
         if group > self.durable:
             waiter = self._loop.create_future()
             self._waiters.append((group, waiter))

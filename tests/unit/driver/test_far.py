@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
+from wheeld.core.api import QueueView
 from wheeld.driver import far
 from wheeld.driver.far import FarTier
 from wheeld.store.api import StoreFull
@@ -48,6 +50,53 @@ class Loads:
         return 1
 
     boot_ms = wall_ms
+
+
+class Pages(Loads):
+    """A queue's backlog in pages of ten jobs; `folded` lets the store answer."""
+
+    def __init__(self) -> None:
+        super().__init__(full=0)
+        self.folded = asyncio.Event()
+        self.asked: list[bytes] = []
+        self.ready = 0
+        self.resident_bytes = 0
+
+    async def backlog(self, _queue: bytes, key: bytes, _limit: int, position: int) -> tuple[bytes, bytes, bool]:
+        assert position == 7
+        self.asked.append(key)
+        await self.folded.wait()
+        return b"rows of " + key, key + b"x", True
+
+    def load(self, now_ms: int, boot_ms: int, load: int, rows: bytes) -> int:
+        super().load(now_ms, boot_ms, load, rows)
+        self.ready += 10
+        return 10
+
+    def counters(self) -> Pages:
+        return self
+
+
+async def test_the_next_pages_are_asked_for_while_the_ready_jobs_are_handed_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(far, "BACKLOG_READY_HIGH", 20)
+    pages: Any = Pages()
+    tier = FarTier(pages, pages, pages, pages, pages, 1 << 30)
+    view = QueueView(b"n/q", False, 0, 0, True, 0, 1, 100, 0)
+    pages.folded.set()
+    await tier._page_in(view)
+    assert pages.loaded == [b"rows of ", b"rows of x"]
+    pages.folded.clear()
+    await asyncio.sleep(0)
+    assert pages.asked == [b"", b"x", b"xx"], "the third page is under way, and no job of it is resident"
+    assert len(pages.open) == 1, "what leaves memory meanwhile is remembered, so that no finished job comes back"
+    pages.folded.set()
+    await tier._page_in(view)
+    assert pages.loaded[2:] == [b"rows of xx"]
+    assert pages.asked[3:] == []
+    tier._drop_primed(set(), 0)
+    assert not pages.open, "the core may forget again"
 
 
 async def test_a_load_that_meets_a_full_disk_is_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
