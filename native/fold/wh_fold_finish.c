@@ -1,12 +1,13 @@
 /*
  * From what is known of each job to sorted operations, one per key.
  *
- * Every list is sorted by a stable merge sort that takes runs as it finds them: ids arrive in nearly ascending runs. Of several
- * operations on one key the last one counts; a last delete is dropped when the store cannot have the row.
+ * Lists of ids are sorted byte by byte, by the few bytes in which they differ; others by a stable merge sort that takes runs as
+ * it finds them. Of several operations on one key the last one counts; a last delete is dropped when the store cannot have the row.
  */
 #include "wh_fold_internal.h"
 
 #define WH_SCHEDULE_AT 8
+#define WH_PASSES_MAX 8
 
 static int compare_tails(const wh_fold_op *left, const wh_fold_op *right) {
     size_t shorter = left->key_len < right->key_len ? left->key_len : right->key_len;
@@ -51,6 +52,55 @@ static size_t merge_pass(const wh_fold_op *from, wh_fold_op *to, size_t count) {
     return runs;
 }
 
+/* Makes the scratch list, which has room for `list`, the list, and the other way round. */
+static void swap_scratch(wh_fold *fold, wh_fold_table *list) {
+    wh_fold_op *ops = list->ops;
+    size_t capacity = list->capacity;
+    list->ops = fold->scratch;
+    list->capacity = fold->scratch_capacity;
+    fold->scratch = ops;
+    fold->scratch_capacity = capacity;
+}
+
+/* Stable: puts the operations in the order of one byte of their first 16, counted from the last one. */
+static void sort_by_byte(const wh_fold_op *from, wh_fold_op *to, size_t count, int byte) {
+    size_t starts[257] = {0};
+    int shift = byte % 8 * 8;
+    for (size_t at = 0; at < count; at++)
+        starts[1 + ((byte < 8 ? from[at].low : from[at].high) >> shift & 255)]++;
+    for (int value = 0; value < 256; value++)
+        starts[value + 1] += starts[value];
+    for (size_t at = 0; at < count; at++)
+        to[starts[(byte < 8 ? from[at].low : from[at].high) >> shift & 255]++] = from[at];
+}
+
+/* Sorts keys of at most 16 bytes that differ in few of them; whether it did. */
+static int sort_by_bytes(wh_fold *fold, wh_fold_table *list) {
+    uint64_t high = 0, low = 0;
+    int passes = 0, is_low_sorted = 1;
+    for (size_t at = 0; at < list->count; at++) {
+        const wh_fold_op *op = &list->ops[at];
+        if (op->key_len != WH_ID)
+            return 0;
+        high |= op->high ^ list->ops[0].high;
+        low |= op->low ^ list->ops[0].low;
+        is_low_sorted &= at == 0 || op[-1].low <= op->low;
+    }
+    if (is_low_sorted)
+        low = 0;
+    for (int byte = 0; byte < 16; byte++)
+        passes += ((byte < 8 ? low : high) >> byte % 8 * 8 & 255) != 0;
+    if (passes > WH_PASSES_MAX)
+        return 0;
+    for (int byte = 0; byte < 16; byte++) {
+        if (((byte < 8 ? low : high) >> byte % 8 * 8 & 255) == 0)
+            continue;
+        sort_by_byte(list->ops, fold->scratch, list->count, byte);
+        swap_scratch(fold, list);
+    }
+    return 1;
+}
+
 static int sort(wh_fold *fold, wh_fold_table *list) {
     if (list->count < 2 || run_end(list->ops, 0, list->count) == list->count)
         return 0;
@@ -61,14 +111,11 @@ static int sort(wh_fold *fold, wh_fold_table *list) {
         fold->scratch = scratch;
         fold->scratch_capacity = list->count;
     }
+    if (sort_by_bytes(fold, list))
+        return 0;
     for (size_t runs = 2; runs > 1;) {
         runs = merge_pass(list->ops, fold->scratch, list->count);
-        wh_fold_op *ops = list->ops;
-        size_t capacity = list->capacity;
-        list->ops = fold->scratch;
-        list->capacity = fold->scratch_capacity;
-        fold->scratch = ops;
-        fold->scratch_capacity = capacity;
+        swap_scratch(fold, list);
     }
     return 0;
 }
