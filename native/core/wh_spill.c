@@ -67,14 +67,18 @@ typedef struct {
     uint64_t bytes[WH_SLICES];
 } wh_slices;
 
+static inline bool is_within(const wh_job *job, const wh_slices *slices) {
+    return job->due_ms >= slices->first_ms && job->due_ms <= slices->last_ms;
+}
+
 static void count_slices(const wh_core *core, const wh_choice *choice, wh_slices *slices) {
     enum { AHEAD = 16 };
     memset(slices->bytes, 0, sizeof slices->bytes);
     for (uint32_t at = 0; at < core->jobs.high; at++) {
         const wh_job *job = wh_job_at(core, at);
-        if (at + AHEAD < core->jobs.high)
+        if (at + AHEAD < core->jobs.high && is_within(wh_job_at(core, at + AHEAD), slices))
             __builtin_prefetch(wh_job_at(core, at + AHEAD)->spec);
-        if (job->due_ms >= slices->first_ms && job->due_ms <= slices->last_ms && is_chosen(core, job, choice))
+        if (is_within(job, slices) && is_chosen(core, job, choice))
             slices->bytes[(job->due_ms - slices->first_ms) / slices->width_ms] += job_bytes(job);
     }
 }
