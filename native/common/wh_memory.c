@@ -1,9 +1,11 @@
 /* Allocation; see the header. */
-#define _DEFAULT_SOURCE
+#define _GNU_SOURCE /* mremap */
 #include "wh_memory.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 #ifdef __linux__
 #include <sys/mman.h>
 #endif
@@ -39,3 +41,85 @@ void *wh_realloc(void *block, size_t bytes) {
 #endif
     return grown;
 }
+
+#if defined(__linux__) && defined(MADV_HUGEPAGE)
+
+enum { WH_RESERVE_FIRST = 64 << 20 };
+
+static size_t whole_pages(size_t bytes) {
+    return (bytes + WH_HUGE_PAGE - 1) & ~(size_t)(WH_HUGE_PAGE - 1);
+}
+
+/* Addresses that a block of this size has reserved; 0: it is small, and malloc's. */
+static size_t reserved(size_t bytes) {
+    if (bytes < WH_HUGE_FROM)
+        return 0;
+    size_t range = WH_RESERVE_FIRST;
+    while (range < bytes)
+        range *= 4;
+    return range;
+}
+
+/* A range of addresses without memory, aligned to a huge page. */
+static uint8_t *reserve(size_t range) {
+    uint8_t *start = mmap(NULL, range + WH_HUGE_PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (start == MAP_FAILED)
+        return NULL;
+    size_t skip = (WH_HUGE_PAGE - ((uintptr_t)start & (WH_HUGE_PAGE - 1))) & (WH_HUGE_PAGE - 1);
+    if (skip != 0)
+        (void)munmap(start, skip);
+    (void)munmap(start + skip + range, WH_HUGE_PAGE - skip);
+    return start + skip;
+}
+
+/* Brings what the old block holds to a new range with room for it. false: nothing changed. */
+static bool move(uint8_t *to, void *block, size_t held) {
+    size_t used = whole_pages(held);
+    if (reserved(held) == 0) {
+        if (held != 0)
+            memcpy(to, block, held);
+        free(block);
+        return true;
+    }
+    if (mremap(block, used, used, MREMAP_MAYMOVE | MREMAP_FIXED, to) == MAP_FAILED)
+        return false;
+    (void)munmap((uint8_t *)block + used, reserved(held) - used);
+    return true;
+}
+
+void *wh_grow(void *block, size_t held, size_t bytes) {
+    size_t range = reserved(bytes);
+    if (range == 0)
+        return realloc(block, bytes);
+    if (range == reserved(held))
+        return mprotect(block, whole_pages(bytes), PROT_READ | PROT_WRITE) == 0 ? block : NULL;
+    uint8_t *start = reserve(range);
+    if (start == NULL)
+        return NULL;
+    (void)madvise(start, range, MADV_HUGEPAGE);
+    if (mprotect(start, whole_pages(bytes), PROT_READ | PROT_WRITE) == 0 && move(start, block, held))
+        return start;
+    (void)munmap(start, range);
+    return NULL;
+}
+
+void wh_grown_free(void *block, size_t held) {
+    if (reserved(held) == 0)
+        free(block);
+    else
+        (void)munmap(block, reserved(held));
+}
+
+#else
+
+void *wh_grow(void *block, size_t held, size_t bytes) {
+    (void)held;
+    return realloc(block, bytes);
+}
+
+void wh_grown_free(void *block, size_t held) {
+    (void)held;
+    free(block);
+}
+
+#endif

@@ -6,20 +6,20 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { WH_POOL_FIRST = 64, WH_BUCKETS_FIRST = 16 };
+enum { WH_POOL_FIRST = 64, WH_POOL_LARGE = 1 << 17, WH_BUCKETS_FIRST = 16 };
 
 void wh_pool_init(wh_pool *pool, uint32_t item_bytes) {
     *pool = (wh_pool){.item_bytes = item_bytes, .free_head = WH_NONE};
 }
 
 void wh_pool_free(wh_pool *pool) {
-    free(pool->items);
+    wh_grown_free(pool->items, (size_t)pool->capacity * pool->item_bytes);
     wh_pool_init(pool, pool->item_bytes);
 }
 
-/* Grown by half, at least to `wanted`; the limit keeps WH_NONE out of the references. */
+/* Grown by half while it is small, then by a sixteenth, since that copies nothing; at least to `wanted`; the limit keeps WH_NONE out of the references. */
 static uint32_t grown(uint32_t capacity, uint64_t wanted) {
-    uint64_t next = (uint64_t)capacity + capacity / 2 + WH_POOL_FIRST;
+    uint64_t next = (uint64_t)capacity + capacity / (capacity < WH_POOL_LARGE ? 2 : 16) + WH_POOL_FIRST;
     if (next < wanted)
         next = wanted;
     if (next > WH_NONE - 1)
@@ -32,7 +32,7 @@ bool wh_pool_reserve(wh_pool *pool, uint32_t extra) {
     if (wanted <= pool->capacity)
         return true;
     uint32_t capacity = grown(pool->capacity, wanted);
-    uint8_t *items = capacity ? wh_realloc(pool->items, (size_t)capacity * pool->item_bytes) : NULL;
+    uint8_t *items = capacity ? wh_grow(pool->items, (size_t)pool->capacity * pool->item_bytes, (size_t)capacity * pool->item_bytes) : NULL;
     if (items == NULL)
         return false;
     pool->items = items;
@@ -69,8 +69,8 @@ void wh_index_init(wh_index *index) {
 }
 
 void wh_index_free(wh_index *index) {
-    free(index->heads);
-    free(index->nodes);
+    wh_grown_free(index->heads, index->heads_capacity * sizeof *index->heads);
+    wh_grown_free(index->nodes, index->nodes_capacity * sizeof *index->nodes);
     wh_index_init(index);
 }
 
@@ -78,7 +78,7 @@ void wh_index_free(wh_index *index) {
 static bool reserve_heads(wh_index *index, uint32_t wanted) {
     if (wanted <= index->heads_capacity)
         return true;
-    uint32_t *heads = wh_realloc(index->heads, (size_t)wanted * sizeof *heads);
+    uint32_t *heads = wh_grow(index->heads, index->heads_capacity * sizeof *heads, (size_t)wanted * sizeof *heads);
     if (heads == NULL)
         return false;
     index->heads = heads;
@@ -96,7 +96,7 @@ bool wh_index_reserve(wh_index *index, uint32_t references) {
     uint32_t capacity = grown(index->nodes_capacity, references);
     if (capacity == 0 || !reserve_heads(index, capacity))
         return false;
-    wh_node *nodes = wh_realloc(index->nodes, (size_t)capacity * sizeof *nodes);
+    wh_node *nodes = wh_grow(index->nodes, index->nodes_capacity * sizeof *nodes, (size_t)capacity * sizeof *nodes);
     if (nodes == NULL)
         return false;
     index->nodes = nodes;

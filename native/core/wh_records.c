@@ -15,7 +15,7 @@
 #define SHOW(at, length) ((void)(at), (void)(length))
 #endif
 
-enum { ARENA_BYTES = 2 << 20, PAGE_BYTES = 1 << 16, PAGES = ARENA_BYTES / PAGE_BYTES, LINE = 64 };
+enum { ARENA_BYTES = WH_RECORD_ARENA, PAGE_BYTES = 1 << 16, PAGES = ARENA_BYTES / PAGE_BYTES, LINE = 64 };
 
 typedef struct wh_hole {
     struct wh_hole *next;
@@ -152,14 +152,14 @@ static void drop_arena(wh_records *records, wh_record_arena *arena) {
     free_arena(arena);
 }
 
-/* One idle arena stays, so that a single record does not make and free one again and again. */
+/* Some idle arenas stay: a new one costs the system 2 MiB of zeros. */
 static void free_page(wh_records *records, wh_record_page *page) {
     wh_record_arena *arena = arena_of(page);
     push(&records->free_pages, page);
     if (--arena->used_pages != 0)
         return;
-    if (records->idle_arenas == 0)
-        records->idle_arenas = 1;
+    if (records->idle_arenas < WH_IDLE_ARENAS_KEPT)
+        records->idle_arenas++;
     else
         drop_arena(records, arena);
 }

@@ -1,9 +1,9 @@
 /*
  * Memory for the records of resident jobs: pages of one size class, cut from arenas of 2 MiB, so that a record has no header of its own,
  * lies on a huge page, and costs neither a walk through malloc nor a page fault. A page whose records are all gone serves any class again,
- * arenas without pages in use go back to the system but for one. What is larger than the largest class comes from wh_malloc.
+ * arenas without pages in use go back to the system but for a few. What is larger than the largest class comes from wh_malloc.
  *
- * Invariant: the pages of a class that have room are in its list and no others; at most one arena is idle.
+ * Invariant: the pages of a class that have room are in its list and no others; at most WH_IDLE_ARENAS_KEPT arenas are idle.
  */
 #ifndef WH_RECORDS_H
 #define WH_RECORDS_H
@@ -11,7 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { WH_RECORD_STEP = 16, WH_RECORD_CLASSES = 64 }; /* up to 1 KiB */
+enum { WH_RECORD_STEP = 16, WH_RECORD_CLASSES = 64 /* up to 1 KiB */, WH_RECORD_ARENA = 2 << 20, WH_IDLE_ARENAS_KEPT = 8 };
 
 typedef struct wh_record_page wh_record_page;
 typedef struct wh_record_arena wh_record_arena;

@@ -44,6 +44,16 @@ void *wh_calloc(size_t count, size_t bytes) {
     return is_out() ? NULL : calloc(count, bytes);
 }
 
+void *wh_grow(void *block, size_t held, size_t bytes) {
+    (void)held;
+    return is_out() ? NULL : realloc(block, bytes);
+}
+
+void wh_grown_free(void *block, size_t held) {
+    (void)held;
+    free(block);
+}
+
 void *wh_aligned(size_t bytes) {
     return is_out() ? NULL : aligned_alloc(bytes, bytes);
 }
