@@ -145,7 +145,13 @@ def unpack_block(key: bytes, block: bytes) -> list[tuple[bytes, bytes]]:
             at += BLOCK_ROW.size + length
             rows.append((pack_id(shard, bucket, base_seq + distance), block[at - length : at]))
         ids = [job_id for job_id, _ in rows]
-        if at != len(block) or not ids or any(left >= right for left, right in pairwise(ids)):
+        if (
+            at != len(block)
+            or block[1]
+            or key[ID_BYTES - 2 :] != bytes(2)
+            or not ids
+            or any(left >= right for left, right in pairwise(ids))
+        ):
             raise ValueError("it contradicts itself")
     except (ValueError, struct.error) as error:
         raise ValueError(f"the block of jobs {key.hex()} cannot be read: {error}") from None
