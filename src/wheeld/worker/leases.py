@@ -59,7 +59,12 @@ class HeldJob(Held):
     )  # fmt: skip
 
     def __init__(self, lease: Lease, fire_time_us: int, receive_time_us: int, now_s: float) -> None:
-        super().__init__(lease.lease_duration_ms / 1000, now_s)
+        # As Held's own, without the call: there is one for each job.
+        self.duration_s = duration_s = lease.lease_duration_ms / 1000
+        self.renewed_s = now_s
+        self.renew_at_s = now_s + duration_s / 3
+        self.ends_s = now_s + duration_s
+        self.settling = False
         self.token = lease.lease_token
         self.job_id = lease.job_id
         self.fencing_token = lease.fencing_token
@@ -170,6 +175,7 @@ class LeaseTable:
         now_s = self._monotonic()
         fresh: list[HeldJob] = []
         adopted: list[tuple[bytes, HeldJob]] = []
+        shortest_s = self._scan_s * _SCANS_PER_LEASE
         for lease in frame.leases:
             known = self._jobs.get(lease.job_id)
             if known is not None:
@@ -183,8 +189,9 @@ class LeaseTable:
                 continue
             held = HeldJob(lease, frame.fire_time_us, receive_time_us, now_s)
             self._held[held.token] = self._jobs[held.job_id] = held
-            self._hasten(held.duration_s, now_s)
+            shortest_s = min(shortest_s, held.duration_s)
             fresh.append(held)
+        self._hasten(shortest_s, now_s)
         return fresh, adopted
 
     def add_together(self, tokens: Iterable[bytes], shortest_s: float) -> Held:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
@@ -118,7 +118,22 @@ class Runner:
     async def _run(self, held: HeldJob) -> None:
         held.begun = True
         try:
-            outcome = await self._attempt(held)
+            handler = self._handlers.get(held.type)
+            if handler is None:
+                outcome: Outcome = self._unknown(held)
+            else:
+                args, kwargs = ((held.payload,), {}) if handler.raw else handler.arguments.decode(held.payload)
+                if handler.arguments.wants_context:
+                    kwargs[CONTEXT_PARAMETER] = held.context
+                enter_context(held)
+                if handler.is_async and handler.timeout_s is None:
+                    # Not one coroutine more than needed lies between the task and the handler.
+                    value = await handler.function(*args, **kwargs)
+                else:
+                    value = await self._call(handler, held, args, kwargs)
+                outcome = success(
+                    value if handler.raw and isinstance(value, bytes) else encode_result(value), held.job_id
+                )
         except asyncio.CancelledError as error:
             outcome = Nack("the worker was stopped before the job ended" if self._stopping else describe(error))
         except Exception as error:
@@ -144,26 +159,22 @@ class Runner:
         if ended:
             self._stream.settle(ended)
 
-    async def _attempt(self, held: HeldJob) -> Outcome:
-        handler = self._handlers.get(held.type)
-        if handler is None:
-            known = ", ".join(sorted(self._handlers)) or "none"
-            return Nack(f"no handler for jobs of type {held.type!r} in this worker (it has: {known})")
-        args, kwargs = ([held.payload], {}) if handler.raw else handler.arguments.decode(held.payload)
-        if handler.arguments.wants_context:
-            kwargs[CONTEXT_PARAMETER] = held.context
-        enter_context(held)
+    def _unknown(self, held: HeldJob) -> Nack:
+        known = ", ".join(sorted(self._handlers)) or "none"
+        return Nack(f"no handler for jobs of type {held.type!r} in this worker (it has: {known})")
+
+    async def _call(
+        self, handler: Handler[..., Any], held: HeldJob, args: Sequence[Any], kwargs: dict[str, Any]
+    ) -> Any:
+        """A handler that is not simply awaited: a function, or one that has a time to keep to."""
         if not handler.is_async:
-            value = await self._call_in_thread(handler, held, args, kwargs)
-        elif handler.timeout_s is None:
-            value = await handler.function(*args, **kwargs)
-        else:
-            value = await self._call_in_time(handler, handler.timeout_s, args, kwargs)
-        return success(value if handler.raw and isinstance(value, bytes) else encode_result(value), held.job_id)
+            return await self._call_in_thread(handler, held, args, kwargs)
+        assert handler.timeout_s is not None
+        return await self._call_in_time(handler, handler.timeout_s, args, kwargs)
 
     @staticmethod
     async def _call_in_time(
-        handler: Handler[..., Any], timeout_s: float, args: list[Any], kwargs: dict[str, Any]
+        handler: Handler[..., Any], timeout_s: float, args: Sequence[Any], kwargs: dict[str, Any]
     ) -> Any:
         deadline = asyncio.timeout(timeout_s)
         try:
@@ -175,7 +186,7 @@ class Runner:
             raise
 
     async def _call_in_thread(
-        self, handler: Handler[..., Any], held: HeldJob, args: list[Any], kwargs: dict[str, Any]
+        self, handler: Handler[..., Any], held: HeldJob, args: Sequence[Any], kwargs: dict[str, Any]
     ) -> Any:
         """A thread cannot be stopped: past its timeout it is told by `ctx.cancelled`, and its outcome still counts."""
         context = contextvars.copy_context()
