@@ -1,9 +1,15 @@
-"""A daemon of the benchmark's own: started, looked at, killed. Owns the process and its directory."""
+"""A daemon of the benchmark's own: started, looked at, killed.
+
+Owns the process and its directory. Invariant: neither outlives a benchmark that returns, breaks, or is interrupted by
+Ctrl-C or SIGTERM. The daemon finds its modules compiled from its second start on, as those of an installed package are.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import atexit
 import contextlib
+import os
 import shutil
 import signal
 import socket
@@ -11,10 +17,15 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from pathlib import Path
 
 import grpc.aio
 
+from wheeld.store.directory import DataDirectory, read_format
+from wheeld.store.environment import MainStore
+from wheeld.store.layout import Table
+from wheeld.store.snapshot import Snapshot
 from wheeld.wire.pb.v1 import admin_service_pb2
 
 START_S_MAX = 60
@@ -36,21 +47,43 @@ class Daemon:
         self.http = f"127.0.0.1:{free_port()}"
         self._options = options
         self._process: subprocess.Popen[bytes] | None = None
+        atexit.register(self.remove)
+        if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+            signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
 
-    async def start(self) -> float:
-        """Start and wait until it answers; returns the seconds from exec to the first answer."""
+    async def start(self, *, http: bool = True) -> float:
+        """Start and wait until it answers; returns the seconds from exec to the first answer. The HTTP side comes after
+        that; `http` waits for it, too.
+        """
         log = (self.directory / "daemon.log").open("ab")
         command = [sys.executable, "-m", "wheeld", "serve", "--data-dir", str(self.directory / "data")]
         command += ["--listen", self.address, "--http-listen", self.http, *self._options]
         began = time.monotonic()
-        self._process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+        environment = os.environ | {"PYTHONPYCACHEPREFIX": str(self.directory / "bytecode")}
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)
+        self._process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True, env=environment)
         while time.monotonic() - began < START_S_MAX:
             if self._process.poll() is not None:
                 break
-            if await self._answers():
-                return time.monotonic() - began
-            await asyncio.sleep(0.01)
+            if self._listens(self.address) and await self._answers():
+                took = time.monotonic() - began
+                while http and not await asyncio.to_thread(self._ready):
+                    await asyncio.sleep(0.005)
+                return took
+            await asyncio.sleep(0.005)
         raise RuntimeError(f"the daemon did not start:\n{(self.directory / 'daemon.log').read_text(encoding='utf-8')}")
+
+    def _ready(self) -> bool:
+        """Whether /readyz says so."""
+        with contextlib.suppress(OSError), urllib.request.urlopen(f"http://{self.http}/readyz", timeout=5):
+            return True
+        return False
+
+    def _listens(self, address: str) -> bool:
+        """Cheaper to ask than a channel: what the client burns here, the daemon that starts does not have."""
+        host, _, port = address.partition(":")
+        with socket.socket() as probe:
+            return probe.connect_ex((host, int(port))) == 0
 
     async def _answers(self) -> bool:
         async with grpc.aio.insecure_channel(self.address, options=[("grpc.use_local_subchannel_pool", 1)]) as channel:
@@ -103,6 +136,20 @@ class Daemon:
         """End whatever runs and delete the directory."""
         self.kill()
         shutil.rmtree(self.directory, ignore_errors=True)
+        atexit.unregister(self.remove)
+
+    def stored_jobs(self) -> int:
+        """Unfinished and failed jobs in the store of a stopped daemon, by the store's own count."""
+        assert self._process is not None
+        assert self._process.poll() is not None
+        data = self.directory / "data"
+        store = MainStore(DataDirectory(data, read_format(data)), readonly=True)
+        snapshot = Snapshot(store)
+        try:
+            return snapshot.entries(Table.JOBS)
+        finally:
+            snapshot.close()
+            store.close()
 
 
 def read_status(pid: int, name: str) -> int:

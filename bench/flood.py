@@ -32,17 +32,19 @@ class Flood:
         ]
         self.accepted = 0
         self.refusals: Counter[str] = Counter()
+        self.first_refusal_s: float | None = None
+        """When the daemon first said that it was too much, from the start of `send`."""
         self.refused_s = 0.0
         """Time that senders waited because they were told to, summed over all that are in flight."""
         self.slowest_s = 0.0
         """The longest call that was answered with yes."""
         self.marks: list[tuple[float, int]] = []
-        self._ended = False
+        self._began = 0.0
 
     async def send(self, batches: Sequence[bytes], rounds: int, *, stop: Callable[[], bool] = lambda: False) -> float:
         """Send `rounds` messages, cycling over `batches`, or until `stop` says so; the seconds that it took."""
         counter = iter(range(rounds))
-        began = time.monotonic()
+        began = self._began = time.monotonic()
 
         async def one(number: int) -> None:
             call = self._calls[number % CHANNELS]
@@ -68,6 +70,8 @@ class Flood:
                     raise failure.error from None
                 self.refusals[failure.error.kind.reason] += 1
                 self.refused_s += failure.delay_s
+                if self.first_refusal_s is None:
+                    self.first_refusal_s = time.monotonic() - self._began
                 if stop():
                     return False
                 await asyncio.sleep(failure.delay_s)

@@ -1,8 +1,9 @@
 """More than the daemon can do: is its memory bounded, are others served, are the errors clear, is nothing lost?
 
 `python -m bench.overload --scale 0.1`. Scenarios, each against a daemon of its own with a small cap of memory:
-flood: producers faster than the disk (4 KiB payloads, 32 batches in flight). stuck: half of the workers take leases and
-never settle them, half do not read their streams. backlog: ten million due jobs, no worker. paused: ten million
+flood: producers faster than the disk (4 KiB payloads, 32 batches in flight), for as long as it takes to be told
+STORE_BUSY, and 30 s more at scale 1. stuck: half of the workers take leases and never settle them, half do not read
+their streams; their leases lapse several times over. backlog: ten million due jobs, no worker. paused: ten million
 due jobs in a paused queue with a worker. Meanwhile a bystander in a process of its own uses another queue. In the end
 one worker drains everything, and the run counts what was lost or done twice.
 """
@@ -42,6 +43,10 @@ BYSTANDER_RATE = 500
 DRAIN_CREDIT = 20_000
 PATIENCE_S = 60
 STUCK_WORKERS = 8
+STUCK_LEASE_S = 10
+STUCK_LAPSES = 4
+FLOOD_BUSY_S_MAX = 60
+"""A daemon that has not said STORE_BUSY by then keeps up with its producers."""
 
 
 @dataclass
@@ -72,14 +77,21 @@ class Run:
 async def flood(run: Run) -> None:
     """Producers faster than the disk."""
     batch, seconds = 500, max(30 * run.scale, 5)
-    first_ms = now_us() // 1000 + int(seconds + 10) * 1000
+    first_ms = now_us() // 1000 + int(seconds + FLOOD_BUSY_S_MAX + 10) * 1000
     payload = payload_of(4096)
     messages = [
         batch_due(run.queue, payload, [first_ms + at * 100 + position for position in range(batch)]) for at in range(20)
     ]
-    ends = time.monotonic() + seconds
+    began = time.monotonic()
     producers = Flood(run.daemon.address, batch, 32, run.ledger)
-    took = await producers.send(messages, 1 << 30, stop=lambda: time.monotonic() > ends)
+
+    def over() -> bool:
+        """Both a while of it and a refusal were seen, or the daemon keeps up."""
+        passed = time.monotonic() - began
+        busy = producers.first_refusal_s
+        return passed > seconds + FLOOD_BUSY_S_MAX or (busy is not None and passed > busy + seconds)
+
+    took = await producers.send(messages, 1 << 30, stop=over)
     await producers.close()
     accepted = run.ledger.accepted
     run.figures |= {
@@ -87,6 +99,7 @@ async def flood(run: Run) -> None:
         "submit_s": round(took, 1),
         "submit_jobs_per_s": round(accepted / took),
         "submit_mb_per_s": round(accepted * len(payload) / took / 1e6, 1),
+        "store_busy_after_s": "never" if producers.first_refusal_s is None else round(producers.first_refusal_s, 1),
         **producers.figures(),
     }
 
@@ -94,12 +107,15 @@ async def flood(run: Run) -> None:
 async def stuck(run: Run) -> None:
     """Workers that take leases and never settle, and workers that do not even read."""
     workers = [
-        StuckWorker(run.daemon.address, run.queue, f"stuck-{at}", DRAIN_CREDIT, 10, reads=at % 2 == 0)
+        StuckWorker(run.daemon.address, run.queue, f"stuck-{at}", DRAIN_CREDIT, STUCK_LEASE_S, reads=at % 2 == 0)
         for at in range(STUCK_WORKERS)
     ]
     await asyncio.sleep(0.5)
     await run.submit_due_now(run.jobs(1_000_000))
-    await asyncio.sleep(max(40 * run.scale, 15))
+    stuck_s = max(STUCK_LAPSES * STUCK_LEASE_S, 90 * run.scale)
+    await asyncio.sleep(stuck_s)
+    run.figures["stuck_s"] = stuck_s
+    run.figures["lease_expirations"] = int(run.watch.peak("wheeld_lease_expirations_total"))
     run.figures["stuck_leases_read"] = sum(worker.taken for worker in workers)
     run.errors += [worker.why for worker in workers if worker.why]
     for worker in workers:
@@ -229,6 +245,7 @@ def reported(
         **{f"bystander_{key}": value for key, value in felt.items()},
         "errors_seen": "; ".join(sorted(set(run.errors))) or "none",
     }
+    report.figures["rss_peak_of_allowed_percent"] = round(100 * run.watch.peak("rss") / allowed)
     if not done:
         report.failures.append("the backlog was not drained: nothing came for a minute")
     if run.watch.peak("rss") > allowed:
