@@ -155,7 +155,7 @@ asan: setup ## Native modules rebuilt with sanitizers in build/asan; unit, contr
 
 # --- measure ---------------------------------------------------------------------------------------------------------
 
-.PHONY: bench bench-micro bench-compare bench-report bench-scale bench-overload soak bench-setup
+.PHONY: bench bench-micro bench-compare bench-sdk bench-report bench-scale bench-overload soak bench-setup
 $(VENV)/.bench: $(VENV)/.stamp
 	@WHEELD_EXT=none $(PIP) install --no-build-isolation --editable '.[dev,bench]'
 	@touch $@
@@ -175,6 +175,9 @@ bench-micro: bench-setup ## Wheel and rivals by size, journal by group, codec, c
 
 bench-compare: bench-setup ## The same workloads on Redis, PostgreSQL, beanstalkd and Celery; BENCH_ARGS="--rounds 3 --scale 0.2"
 	@$(PY) -m bench.compare $(BENCH_ARGS)
+
+bench-sdk: bench-setup ## The SDK as programs use it: one await per job, bulk, handlers; BENCH_ARGS="--only await_256 --loop uvloop"
+	@$(PY) -m bench.sdk $(BENCH_ARGS)
 
 bench-report: bench-setup ## Tables and figures out of bench/results
 	@$(PY) -m bench.report $(BENCH_ARGS)
