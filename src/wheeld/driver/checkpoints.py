@@ -18,9 +18,6 @@ from wheeld.model import errors, limits
 from wheeld.store.api import Store, StoreFull
 
 PERIOD_S = 1.0
-EAGER_BYTES = 48 * limits.MIB
-"""Past this much that is not folded, the next checkpoint does not wait for its time."""
-FLOOR_SLACK_BYTES = 16 * limits.MIB
 
 
 class JournalView(Protocol):
@@ -88,7 +85,7 @@ class Checkpoints:
         while True:
             for _ in range(20):
                 await asyncio.sleep(PERIOD_S / 20)
-                if self._groups.retained_bytes > EAGER_BYTES:
+                if self._groups.retained_bytes > limits.CHECKPOINT_EAGER_BYTES:
                     break
             self._look_at_disk()
             if self._groups.durable > folded:
@@ -101,5 +98,5 @@ class Checkpoints:
 
     def _look_at_disk(self) -> None:
         """The floor covers what is not yet folded (twice: pages are copied on write), two segments, some slack."""
-        floor = 2 * self._groups.retained_bytes + 2 * self._room.segment_bytes + FLOOR_SLACK_BYTES
+        floor = 2 * self._groups.retained_bytes + 2 * self._room.segment_bytes + limits.DISK_SLACK_BYTES
         self.space_low = self._room.free_bytes() < floor

@@ -29,26 +29,11 @@ POLL_S = 0.02
 IDLE_POLL_S = 0.5
 LOAD_SHARE = 0.8
 """Loads fill this share of the byte cap; the rest is for submits."""
-BACKLOG_READY_LOW = 200_000
-"""A queue with fewer ready jobs than this gets pages of its backlog. Each waits until the store has folded what workers
-settle meanwhile, a second or more under load: until then the ready ones must last."""
-BACKLOG_READY_HIGH = 300_000
-BACKLOG_LOAD_JOBS_MAX = 1_000_000
-"""Pages of one load bring at most this many: the core remembers what leaves memory meanwhile."""
-BACKLOG_PAGE_BYTES = limits.MIB
-"""Taken in at once, so bounded by how long the loop may stand still."""
 RESWEEP_MS = 5_000
 """How often a sweep of a backlog begins anew because jobs were spilled behind it."""
-LOAD_BYTES_MIN = limits.MIB
-"""The least that a load is planned for, whatever is free."""
-CLOSE_ENTRIES = 5_000
 FULL_RETRY_S = 1.0
 """While the disk is full the store cannot reach a load's position; what is resident goes on, and acks with it."""
 WATERMARK_PERIOD_S = 5.0
-
-
-PRIMED_MS_MAX = 10_000
-"""A page that was asked for ahead is kept so long: a queue that takes longer over its ready jobs need not hurry."""
 
 
 @dataclass(slots=True)
@@ -123,9 +108,9 @@ class FarTier:
             while True:
                 wanted = [view for view in self._core.queues() if view.backlog and not view.paused and view.streams]
                 for view in wanted:
-                    if view.ready < BACKLOG_READY_LOW and self._has_room(view):
+                    if view.ready < limits.BACKLOG_READY_LOW and self._has_room(view):
                         await self._page_in(view)
-                self._drop_primed({view.queue for view in wanted}, self._clock.boot_ms() - PRIMED_MS_MAX)
+                self._drop_primed({view.queue for view in wanted}, self._clock.boot_ms() - limits.BACKLOG_PRIMED_MS_MAX)
                 await asyncio.sleep(POLL_S if wanted else IDLE_POLL_S)
         finally:
             self._drop_primed(set(), 0)
@@ -134,7 +119,7 @@ class FarTier:
         """Close buckets that lie behind, in slices."""
         while True:
             while (target_ms := self._closable_ms()) > self._core.watermark_ms():
-                if self._core.close_before(self._clock.wall_ms(), target_ms, CLOSE_ENTRIES):
+                if self._core.close_before(self._clock.wall_ms(), target_ms, limits.CLOSE_ENTRIES_MAX):
                     break
                 self._pump.kick()
                 await self._groups.wait(self._core.barrier_group())
@@ -161,7 +146,7 @@ class FarTier:
     async def _raise(self, start: tuple[int, bytes], until_ms: int) -> None:
         """Load the waiting jobs from `start` up to `until_ms`, or as many as fit."""
         horizon = self._core.horizon()
-        least = self._pass_bytes_min if self._core.counters().ready else LOAD_BYTES_MIN
+        least = self._pass_bytes_min if self._core.counters().ready else limits.LOAD_BYTES_MIN
         budget = max(self._free_bytes(), least)
         # What the store has not folded takes room as well: when it is much, a plan without it would overfill memory.
         position = self._groups.durable if self._groups.retained_bytes > budget // 4 else 0
@@ -208,7 +193,7 @@ class FarTier:
             self._end(load)
             load = None
         load = load or self._begin(view.queue, sweep)
-        left = BACKLOG_LOAD_JOBS_MAX
+        left = limits.BACKLOG_LOAD_JOBS_MAX
         try:
             while left > 0:
                 rows, key, more = await load.page
@@ -222,7 +207,7 @@ class FarTier:
                         self._core.backlog_drained(view.queue, sweep.spills)
                     return
                 left -= max(taken, 1)
-                if self._free_bytes() <= 0 or self._core.counters().ready >= BACKLOG_READY_HIGH:
+                if self._free_bytes() <= 0 or self._core.counters().ready >= limits.BACKLOG_READY_HIGH:
                     break
                 load.page = self._request(view.queue, load.position, key)
             self._primed[view.queue] = self._begin(view.queue, sweep)
@@ -239,7 +224,7 @@ class FarTier:
         return Load(number, position, sweep, self._clock.boot_ms(), page)
 
     def _request(self, queue: bytes, position: int, key: bytes) -> asyncio.Task[BacklogPage]:
-        limit = min(BACKLOG_PAGE_BYTES, max(self._free_bytes(), LOAD_BYTES_MIN))
+        limit = min(limits.BACKLOG_PAGE_BYTES, max(self._free_bytes(), limits.LOAD_BYTES_MIN))
         return asyncio.create_task(self._page(queue, position, key, limit), name="backlog page")
 
     async def _page(self, queue: bytes, position: int, key: bytes, limit: int) -> BacklogPage:

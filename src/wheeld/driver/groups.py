@@ -16,8 +16,6 @@ from typing import Protocol
 from wheeld.core.api import Core
 from wheeld.model import limits
 
-IN_FLIGHT_MAX = 2
-
 
 class GroupSink(Protocol):
     """The part of the journal that this module needs."""
@@ -52,7 +50,7 @@ class Groups:
     def flush(self, now_ms: int) -> None:
         """Hand the next groups to the journal, unless enough is under way."""
         self.seal()
-        while self._in_flight < IN_FLIGHT_MAX:
+        while self._in_flight < limits.GROUPS_IN_FLIGHT_MAX:
             if not self._sealed:
                 if self._in_flight and self._core.open_group_bytes() < limits.GROUP_BYTES_SOFT:
                     break

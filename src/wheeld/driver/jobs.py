@@ -9,7 +9,7 @@ from wheeld.core.api import Core
 from wheeld.driver.api import JobView
 from wheeld.driver.groups import Groups
 from wheeld.driver.pump import Pump
-from wheeld.model import errors
+from wheeld.model import errors, limits
 from wheeld.model.entry import Outcome
 from wheeld.model.errors import Refused
 from wheeld.model.ids import id_to_text
@@ -18,9 +18,6 @@ from wheeld.model.rows import ROW_LEASED, Row, unpack_rows
 from wheeld.model.spec import Spec
 from wheeld.runtime.clock import Clock
 from wheeld.store.api import Store, StoreFull
-
-READS_MAX = 8
-"""A row may be out of date when it arrives; after this many tries the caller is told to come again."""
 
 Decide = Callable[[bytes, int], tuple[int, int, bytes]]
 
@@ -43,7 +40,7 @@ class Jobs:
 
     async def _decide(self, job_id: bytes, decide: Decide) -> JobView:
         code, group, row = decide(b"", 0)
-        for _ in range(READS_MAX):
+        for _ in range(limits.JOB_READS_MAX):
             if code not in (errors.JOB_NOT_FOUND, errors.STORE_BUSY):
                 break
             load, position = self._core.begin_load()

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from wheeld.model import errors
+from wheeld.model import errors, limits
 from wheeld.model.batch import OP_RENEW, RESULT_REPEATED, SETTLE_BATCH_HEAD, SETTLE_HEAD, SETTLE_RESULT
 from wheeld.model.entry import EntryKind, Outcome
 from wheeld.model.errors import Refused
@@ -18,7 +18,6 @@ from wheeld.model.ids import NO_ID
 from wheeld.model.job import JobState
 
 Attempts = Callable[[bytes], Awaitable[list[tuple[int, Outcome]]]]
-READS_AT_ONCE: Final = 64
 _CODE: Final = slice(1, None, SETTLE_RESULT.size)
 
 
@@ -29,8 +28,10 @@ async def answer_repeats(batch: bytes, results: bytes, attempts: Attempts) -> by
     unknown = [index for index, code in enumerate(results[_CODE]) if code == errors.TOKEN_UNKNOWN]
     tokens = _tokens(batch)
     answered = bytearray(results)
-    for start in range(0, len(unknown), READS_AT_ONCE):
-        chunk = [index for index in unknown[start : start + READS_AT_ONCE] if tokens[index][0] != NO_ID]
+    for start in range(0, len(unknown), limits.HISTORY_READS_AT_ONCE_MAX):
+        chunk = [
+            index for index in unknown[start : start + limits.HISTORY_READS_AT_ONCE_MAX] if tokens[index][0] != NO_ID
+        ]
         found = await asyncio.gather(*(attempts(tokens[at][0]) for at in chunk), return_exceptions=True)
         for index, ended in zip(chunk, found, strict=True):
             at = index * SETTLE_RESULT.size

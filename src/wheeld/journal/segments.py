@@ -47,6 +47,7 @@ class Segments:
         self.ready = deque(ready)
         self.free_space_low = False  # written by the supply, read by anyone
         self.stalled = False  # written by the writer, read by anyone
+        self.waited_for = False  # written by the writer: no group can go on without a new segment
         self.ended = False
         self._failure: JournalFailedError | None = None
         self._closing = False
@@ -73,9 +74,9 @@ class Segments:
                     raise self._failure
                 if self._closing and self.free_space_low:
                     raise JournalFailedError("closed while groups waited for disk space: they are not durable")
-                self.stalled = self.free_space_low
+                self.waited_for, self.stalled = True, self.free_space_low
                 self.changed.wait()
-            self.stalled = False
+            self.waited_for = self.stalled = False
             ready = self.ready.popleft()
             begun = UsedSegment(ready.number, ready.path, first_group, ready.size)
             self.used.append(begun)

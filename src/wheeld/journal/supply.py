@@ -23,8 +23,9 @@ from wheeld.model import limits
 
 SCRATCH_NAME: Final = "segment.new"
 SLICE_BYTES: Final = 256 * 1024  # a smaller slice takes hardly less time: the sync of fresh blocks commits metadata
+SLICES_SOON: Final = 2
 SLICES_IN_NEED: Final = 8
-"""Written at once while no segment is ready at all: more bytes for each commit of metadata."""
+"""Written at once while no segment is ready, and while groups wait for one: more bytes for each commit of metadata."""
 NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 ZEROES: Final = bytes(SLICE_BYTES)
 SPACE_RETRY_S: Final = 1.0
@@ -127,7 +128,8 @@ class Supply:
         metadata. While a segment stands ready, groups have the disk for as long as each slice takes."""
         spare = bool(self._segments.ready)
         left = self._segments.segment_bytes - self._prepared_bytes
-        length = min(left, SLICE_BYTES if spare else SLICES_IN_NEED * SLICE_BYTES)
+        slices = 1 if spare else SLICES_IN_NEED if self._segments.waited_for else SLICES_SOON
+        length = min(left, slices * SLICE_BYTES)
         parts = [ZEROES[: min(SLICE_BYTES, length - at)] for at in range(0, length, SLICE_BYTES)]
         elapsed_ns = self._ops.write_synced(self._scratch_fd, parts, self._prepared_bytes)
         self._prepared_bytes += length

@@ -155,6 +155,32 @@ larger queues have drawn near."""
 NEAR_MS: Final = 1 * MINUTE_MS
 """What near means for that."""
 
+# Driver
+GROUPS_IN_FLIGHT_MAX: Final = 2
+"""Groups handed to the journal and not yet durable; the second one only when it is full."""
+CHECKPOINT_EAGER_BYTES: Final = 48 * MIB
+"""Past this much that is not folded, the next checkpoint does not wait for its time."""
+DISK_SLACK_BYTES: Final = 16 * MIB
+"""Of the free space below which submits are refused, what stands for no file in particular."""
+BACKLOG_READY_LOW: Final = 200_000
+"""A queue with fewer ready jobs than this gets pages of its backlog. Each load waits until the store has folded what
+workers settle meanwhile, a second or more under load: until then the ready ones must last."""
+BACKLOG_READY_HIGH: Final = 300_000
+BACKLOG_LOAD_JOBS_MAX: Final = 1_000_000
+"""Pages of one load bring at most this many: the core remembers what leaves memory meanwhile."""
+BACKLOG_PAGE_BYTES: Final = 1 * MIB
+"""Taken in at once, so bounded by how long the loop may stand still."""
+BACKLOG_PRIMED_MS_MAX: Final = 10 * SECOND_MS
+"""A page that was asked for ahead is kept so long: a queue that takes longer over its ready jobs need not hurry."""
+LOAD_BYTES_MIN: Final = 1 * MIB
+"""The least that a load is planned for, whatever is free."""
+CLOSE_ENTRIES_MAX: Final = 5_000
+"""Backlog rows that one step of the watermark writes."""
+JOB_READS_MAX: Final = 8
+"""A row may be out of date when it arrives; after this many tries the caller is told to come again."""
+HISTORY_READS_AT_ONCE_MAX: Final = 64
+"""Looks into the history for one message of settles, at a time."""
+
 # Firing
 LEAD_MS_MIN: Final = 5
 LEAD_MS_DEFAULT: Final = 25
@@ -190,6 +216,7 @@ assert GROUP_BYTES_SOFT < GROUP_BYTES_SEALED
 assert GROUP_BYTES_SEALED + MESSAGE_BYTES_MAX + SETTLES_MAX * (LABELS_BYTES_MAX + KIB) < GROUP_BYTES_HARD
 assert SEGMENT_BYTES % JOURNAL_BLOCK_BYTES == 0
 assert RETAINED_BYTES_SUBMIT_MAX < RETAINED_BYTES_GRANT_MAX
+assert BACKLOG_READY_LOW < BACKLOG_READY_HIGH < BACKLOG_LOAD_JOBS_MAX < DEPARTED_REMEMBERED_MAX
 assert LEAD_MS_MIN <= LEAD_MS_DEFAULT <= LEAD_MS_MAX < LEASE_MS_MIN
 assert SETTLES_MAX < STREAM_JOBS_MAX
 assert GROUP_BYTES_SEALED + TICK_BYTES_MAX + LABELS_BYTES_MAX + KIB < GROUP_BYTES_HARD

@@ -11,6 +11,7 @@ import pytest
 from wheeld.core.api import QueueView
 from wheeld.driver import far
 from wheeld.driver.far import FarTier
+from wheeld.model import limits
 from wheeld.store.api import StoreFull
 
 
@@ -80,7 +81,7 @@ class Pages(Loads):
 async def test_the_next_pages_are_asked_for_while_the_ready_jobs_are_handed_out(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(far, "BACKLOG_READY_HIGH", 20)
+    monkeypatch.setattr(limits, "BACKLOG_READY_HIGH", 20)
     pages: Any = Pages()
     tier = FarTier(pages, pages, pages, pages, pages, 1 << 30)
     view = QueueView(b"n/q", False, 0, 0, True, 0, 1, 100, 0)

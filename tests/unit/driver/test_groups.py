@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from wheeld.driver.groups import IN_FLIGHT_MAX, Groups
+from wheeld.driver.groups import Groups
 from wheeld.model import limits
 
 
@@ -49,13 +49,13 @@ async def test_settles_during_a_long_stall_fill_many_groups_of_bounded_size() ->
         groups.flush(1)
     waiter = asyncio.ensure_future(groups.wait(last))
     await asyncio.sleep(0)
-    assert len(sink) == IN_FLIGHT_MAX
+    assert len(sink) == limits.GROUPS_IN_FLIGHT_MAX
     assert groups.retained_bytes + core.size == 64 * one
     for number in range(1, last + 1):
         assert not waiter.done()
         groups.on_durable(number)
         groups.flush(1)
-        assert len(sink) <= number + IN_FLIGHT_MAX
+        assert len(sink) <= number + limits.GROUPS_IN_FLIGHT_MAX
     await waiter
     assert [number for number, _ in sink] == list(range(1, last + 1))
     assert sum(size for _, size in sink) == 64 * one
@@ -67,7 +67,7 @@ async def test_settles_during_a_long_stall_fill_many_groups_of_bounded_size() ->
 async def test_sealed_groups_keep_submits_at_the_door() -> None:
     core, sink = OpenGroup(), Sink()
     groups = Groups(core, sink, 0)  # type: ignore[arg-type]
-    for _ in range(IN_FLIGHT_MAX + 1):
+    for _ in range(limits.GROUPS_IN_FLIGHT_MAX + 1):
         core.decide(limits.GROUP_BYTES_SEALED)
         groups.flush(1)
     assert core.open_group_bytes() == 0
