@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from wheeld.bench.judge import Report
 
-_FORM = re.compile(r"((?:loop_|loop_own_)?(?:p50|p90|p99|p99\.9|max))=(\d+(?:\.\d+)?)(us|ms|s)\Z")
+_FORM = re.compile(r"((?:loop_|loop_own_|batch_)?(?:p50|p90|p99|p99\.9|max))=(\d+(?:\.\d+)?)(us|ms|s)\Z")
 _TO_MS = {"us": 0.001, "ms": 1.0, "s": 1000.0}
 
 
@@ -25,7 +25,7 @@ def parse_level(text: str) -> Level:
     if found is None:
         raise ValueError(
             f"`{text}` is no service level: write p50, p90, p99, p99.9 or max, `=`, and a time such as 2ms; "
-            "`stalls` has loop_p99 and loop_own_p99, too"
+            "`submit` has batch_p50 and batch_p99, `stalls` loop_p99 and loop_own_p99"
         )
     return Level(found[1], float(found[2]) * _TO_MS[found[3]])
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 import uuid
 from dataclasses import dataclass
 
@@ -45,8 +46,10 @@ def fresh_queue(name: str) -> str:
     return f"bench-{name}-{uuid.uuid4().hex[:8]}"
 
 
-async def submit(terms: Terms, jobs: int, spread_ms: int, base_delay_ms: int = 3_600_000) -> Report:
-    """Submit `jobs` far jobs: all at now + 1 h, or spread uniformly over `spread_ms` after that."""
+async def submit(
+    terms: Terms, jobs: int, spread_ms: int, base_delay_ms: int = 3_600_000, seconds: float = 0.0
+) -> Report:
+    """Submit `jobs` far jobs, or for `seconds`: all at now + 1 h, or spread uniformly over `spread_ms` after that."""
     queue, payload = fresh_queue("submit"), payload_of(terms.payload_bytes)
     base = now_us() // 1000 + base_delay_ms
     if spread_ms:
@@ -58,12 +61,13 @@ async def submit(terms: Terms, jobs: int, spread_ms: int, base_delay_ms: int = 3
     else:
         messages = [batch_due(queue, payload, [base] * terms.batch)]
     submitter = Submitter(terms.address, terms.in_flight)
-    rounds = jobs // terms.batch
-    took = await submitter.send(messages, rounds)
+    rounds = 1 << 30 if seconds else jobs // terms.batch
+    took = await submitter.send(messages, rounds, until=time.monotonic() + seconds if seconds else 0.0)
+    wanted = len(submitter.latencies_us) * terms.batch
     accepted = submitter.accepted()
     await submitter.close()
     latencies = sorted(submitter.latencies_us)
-    report = Report("submit", terms=terms.stated(jobs=jobs, spread_ms=spread_ms, due="now + 1 h and later"))
+    report = Report("submit", terms=terms.stated(jobs=wanted, spread_ms=spread_ms, due="now + 1 h and later"))
     report.figures = {
         "jobs": len(accepted),
         "seconds": round(took, 3),
@@ -73,7 +77,7 @@ async def submit(terms: Terms, jobs: int, spread_ms: int, base_delay_ms: int = 3
         "distinct_ids": len(set(accepted)),
     }
     report.series["submitted"] = [(at, count * terms.batch) for at, count in submitter.marks]
-    if len(set(accepted)) != rounds * terms.batch:
+    if len(set(accepted)) != wanted:
         report.failures.append("ids are missing or not distinct")
     return report
 
@@ -181,8 +185,7 @@ async def burst(terms: Terms, jobs: int, lead_s: float = 0.0) -> Report:
         "submitted_ahead_s": round(submitted_ahead / 1e6, 2),
         "last_received_s": round((max(worker.receive_us, default=0) - due_ms * 1000) / 1e6, 3),
         "last_acked_s": round((worker.settled_us - due_ms * 1000) / 1e6, 3),
-        "p50_ms": figures["p50_ms"],
-        "early": figures["early"],
+        **{name: figures[name] for name in ("p50_ms", "p99_ms", "max_ms", "early")},
         **account(accepted, worker.job_ids),
     }
     if submitted_ahead < 0:

@@ -81,9 +81,19 @@ def _finish(work: Coroutine[Any, Any, Report], load: Load, levels: list[Level] |
 
 
 @app.command
-def submit(*, jobs: int = 1_000_000, spread: str = "0s", load: Load = USUAL) -> int:
-    """Submit far jobs as fast as they are taken: due in an hour, or spread over SPREAD after that."""
-    return _finish(workloads.submit(load.terms(), jobs, parse_span_ms(spread)), load)
+def submit(
+    *, jobs: int = 1_000_000, duration: str = "0s", spread: str = "0s", slo: Slo = None, load: Load = USUAL
+) -> int:
+    """Submit far jobs as fast as they are taken: due in an hour, or spread over SPREAD after that.
+
+    Parameters
+    ----------
+    duration
+        Submit for this long instead of a number of jobs.
+    """
+    levels = _levels(slo)
+    work = workloads.submit(load.terms(), jobs, parse_span_ms(spread), seconds=_seconds(duration))
+    return _finish(work, load, levels)
 
 
 @app.command
@@ -124,18 +134,27 @@ def stalls(
 
 
 @app.command
-def burst(*, jobs: int = 200_000, load: Load = USUAL) -> int:
-    """Jobs due in one millisecond: when the last one arrives."""
-    return _finish(workloads.burst(load.terms(), jobs), load)
+def burst(*, jobs: int = 200_000, slo: Slo = None, load: Load = USUAL) -> int:
+    """Jobs due in one millisecond: when the last one arrives (--slo max=5s)."""
+    levels = _levels(slo)
+    return _finish(workloads.burst(load.terms(), jobs), load, levels)
 
 
 @app.command
 def footprint(*, jobs: int = 1_000_000, load: Load = USUAL) -> int:
-    """Jobs due next month: what the daemon then holds in memory. They stay in the store."""
+    """Jobs due next month: what the daemon then holds in memory, by its own count. They stay in the store.
+
+    Resident memory of the processes and bytes on disk need a daemon of the benchmark's own:
+    `python -m bench.run --only footprint` in a checkout of the project starts one.
+    """
     return _finish(outside.footprint(load.terms(), jobs), load)
 
 
 @app.command
 def restart(*, duration: str = "30s", load: Load = USUAL) -> int:
-    """A job every 10 ms while you kill and start the daemon: the longest silence, and that nothing is missing."""
+    """A job every 10 ms while you kill and start the daemon: the longest silence, and that nothing is missing.
+
+    The kill is up to you: another terminal, a supervisor. `python -m bench.run --only restart` in a checkout of the
+    project kills a daemon of its own, with many jobs pending.
+    """
     return _finish(outside.restart(load.terms(), _seconds(duration)), load)
