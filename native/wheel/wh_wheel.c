@@ -267,8 +267,12 @@ static void prefetch_chunks(const wh_wheel *wheel, uint32_t word) {
 
 /* Fetches the stamps that those chunks name. */
 static void prefetch_word_stamps(const wh_wheel *wheel, uint32_t word) {
-    for (uint64_t bits = wheel->words[word]; bits != 0; bits &= bits - 1)
-        wh_prefetch_stamps(wheel, wheel->slots[word * 64 + (uint32_t)__builtin_ctzll(bits)].head);
+    for (uint64_t bits = wheel->words[word]; bits != 0; bits &= bits - 1) {
+        const wh_chunk *chunk = wheel->slots[word * 64 + (uint32_t)__builtin_ctzll(bits)].head;
+        wh_prefetch_stamps(wheel, chunk);
+        if (chunk->next != NULL)
+            __builtin_prefetch(chunk->next);
+    }
 }
 
 /* On entering a word of level 0: fetches for the words behind it as far as they are due by `now`. */

@@ -3,7 +3,7 @@
 
 #include <stdlib.h>
 
-static const uint16_t class_bytes[WH_CLASSES] = {64, 256, 1024};
+static const uint16_t class_bytes[WH_CLASSES] = {128, 512, 1024};
 
 enum {
     ARENA_FIRST_BYTES = 64 * 1024,
