@@ -12,14 +12,16 @@ import pytest
 
 from wheeld.model import entry as e
 from wheeld.model.entry import EntryKind, Outcome
-from wheeld.model.ids import pack_id
+from wheeld.model.ids import NO_ID, pack_id
 from wheeld.model.job import JobState
 from wheeld.model.limits import BUCKET_WIDTH_MS, DAY_MS, HOUR_MS
 from wheeld.model.spec import Spec
+from wheeld.store import scan
 from wheeld.store._fold import Fold
 from wheeld.store.checkpoint import Checkpointer
 from wheeld.store.directory import open_or_create
 from wheeld.store.environment import HistoryDays, MainStore
+from wheeld.store.snapshot import Snapshot
 
 NOW_MS = 1_800_000_000_000
 JOBS = 200_000
@@ -117,6 +119,27 @@ def test_fold_and_commit(benchmark: Any, tmp_path: Path, what: str) -> None:
 
     benchmark.pedantic(advance, rounds=1)
     benchmark.extra_info["jobs_per_second"] = round(JOBS / benchmark.stats.stats.min)
+    store.close()
+    history.close()
+    directory.close()
+
+
+def test_scan_of_a_bucket(benchmark: Any, tmp_path: Path) -> None:
+    """A horizon pass over one bucket, as far as the storekeeper has to do with it."""
+    payloads = submits(jobs(JOBS, 1))
+    directory = open_or_create(tmp_path / "data", 1)
+    store, history = MainStore(directory), HistoryDays(directory.history)
+    checkpointer = Checkpointer(store, history, Journal(payloads).open, nullcontext())
+    while checkpointer.advance(len(payloads)) < len(payloads):
+        pass
+    snapshot = Snapshot(store)
+
+    def walk() -> None:
+        assert sum(len(rows) for rows in scan.scan(snapshot, (0, NO_ID), (NOW_MS + DAY_MS, NO_ID))) > JOBS * 170
+
+    benchmark.pedantic(walk, rounds=3)
+    benchmark.extra_info["ns_per_job"] = round(benchmark.stats.stats.min / JOBS * 1e9)
+    snapshot.close()
     store.close()
     history.close()
     directory.close()

@@ -72,16 +72,17 @@ def put_new(fold: Fold, cursor: Any, bytes_max: int, slice_guard: AbstractContex
     start = added = 0
     while True:
         with slice_guard:
-            blocks: list[tuple[bytes, bytes]] = []
-            while (found := fold.next_key(Table.JOBS, PUT, start)) and len(blocks) < limits.STORE_SLICE_BLOCKS:
+            blocks = 0
+            while (found := fold.next_key(Table.JOBS, PUT, start)) and blocks < limits.STORE_SLICE_BLOCKS:
                 start, job_id = found
                 key, block, end_key = _around(cursor, job_id)
                 made, start, count = fold.pack_blocks(
-                    start, key, block, end_key, bytes_max, limits.STORE_SLICE_BLOCKS - len(blocks)
+                    start, key, block, end_key, bytes_max, limits.STORE_SLICE_BLOCKS - blocks
                 )
+                # At once, while the cursor stands where they belong: LMDB need not walk down the tree again.
+                cursor.putmulti(made)
                 added += count
-                blocks += made
-            cursor.putmulti(blocks)
+                blocks += len(made)
             if found is None:
                 return added
 
