@@ -16,8 +16,11 @@ ROOT = Path(__file__).resolve().parent
 
 WHEEL_C = [f"native/wheel/wh_wheel{part}.c" for part in ("", "_chain", "_memory", "_sweep", "_check")]
 
-CORE_PARTS = "core control dispatch entries keys lease loads pool ready records release settle spec spill streams submit table views"
-CORE_C = [f"native/core/wh_{part}.c" for part in CORE_PARTS.split()]
+CORE_PARTS = (
+    *("core", "control", "dispatch", "entries", "keys", "lease", "loads", "pool", "ready", "records"),
+    *("release", "settle", "spec", "spill", "streams", "submit", "table", "views"),
+)
+CORE_C = [f"native/core/wh_{part}.c" for part in CORE_PARTS]
 CORE_C += [*WHEEL_C, "native/common/wh_memory.c", "native/common/wh_siphash.c"]
 
 CLIENT_C = ["native/wire/wh_client.c", "native/wire/wh_pb.c"]
