@@ -112,6 +112,8 @@ class Node(Service):
         await self._up("edge", self.edge)
         if self.web is None:
             await self._web_up()
+        # Jobs are served already; the node is not ready before the rest is loaded, which costs them punctuality.
+        await asyncio.to_thread(import_module, "structlog")
 
     def _on_durable(self, number: int) -> None:
         """The journal's word. Its writer is older than the driver, but has nothing to tell before that."""

@@ -12,7 +12,6 @@ import os
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from importlib import import_module
 
 from wheeld.daemon.config import Loaded, written
 from wheeld.daemon.drain import StopSignals, drain
@@ -60,8 +59,6 @@ async def serve(loaded: Loaded, beside: Beside = _nothing) -> int:
         # What start has built lives as long as the process: the collector, which was off so far, need not look at it.
         gc.freeze()
         gc.enable()
-        # Off the loop: jobs are served already.
-        await asyncio.to_thread(import_module, "structlog")
         announce(node)
         async with beside(node):
             await asked
