@@ -72,6 +72,25 @@ static uint8_t *reserve(size_t range) {
     return start + skip;
 }
 
+/*
+ * Moves pages one huge page at a time: kernels before 6.17 refuse (EFAULT) a call across two mappings, and a range that was moved to once is
+ * two: what came keeps its offsets, so that what was made beside it never joins it. false: nothing changed.
+ */
+static bool move_pages(uint8_t *to, uint8_t *from, size_t bytes) {
+    for (size_t at = 0; at < bytes; at += WH_HUGE_PAGE) {
+        if (mremap(from + at, WH_HUGE_PAGE, WH_HUGE_PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, to + at) != MAP_FAILED)
+            continue;
+        if (at == 0)
+            return false;
+        /* The half that went cannot be brought back for sure; the failed call may have unmapped its target. */
+        if (mmap(to + at, WH_HUGE_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == MAP_FAILED)
+            abort();
+        memcpy(to + at, from + at, WH_HUGE_PAGE);
+        (void)munmap(from + at, WH_HUGE_PAGE);
+    }
+    return true;
+}
+
 /* Brings what the old block holds to a new range with room for it. false: nothing changed. */
 static bool move(uint8_t *to, void *block, size_t held) {
     size_t used = whole_pages(held);
@@ -81,7 +100,7 @@ static bool move(uint8_t *to, void *block, size_t held) {
         free(block);
         return true;
     }
-    if (mremap(block, used, used, MREMAP_MAYMOVE | MREMAP_FIXED, to) == MAP_FAILED)
+    if (!move_pages(to, block, used))
         return false;
     (void)munmap((uint8_t *)block + used, reserved(held) - used);
     return true;

@@ -148,6 +148,13 @@ PLAIN: Final = (
         1000.0,
     ),
     _gauge("journal_sync_p999_seconds", "facts.sync_ms_p999", "99.9th percentile of the same.", 1000.0),
+    _gauge("journal_sync_longest_seconds", "facts.sync_ms_longest", "The longest of them since the start.", 1000.0),
+    _gauge(
+        "journal_group_longest_seconds",
+        "facts.group_ms_longest",
+        "The longest time from a decision until the loop knew that it is durable, since the start.",
+        1000.0,
+    ),
     _gauge("store_position_group", "facts.store_position", "Journal group up to which the store is complete."),
     _gauge("horizon_timestamp_seconds", "facts.horizon_ms", "Jobs due before this Unix time are in memory.", 1000.0),
     _gauge(
