@@ -100,7 +100,7 @@ class Node(Service):
         )
         self.edge = self._edge(directory)
         self.web: WebServer | None = None
-        recovery = begun(self._recover(keeper))
+        recovery = begun(self._recover(keeper, tasks))
         try:
             await asyncio.wait({recovery}, timeout=WEB_PATIENCE_S)
             if not recovery.done():
@@ -108,7 +108,6 @@ class Node(Service):
             await recovery
         finally:
             recovery.cancel()
-        self._undo += [("driver", self.driver.stop), ("tasks", tasks.stop)]
         await self._up("edge", self.edge)
         if self.web is None:
             await self._web_up()
@@ -156,10 +155,12 @@ class Node(Service):
         self.web = WebServer(sources, ready, *split_address(self.config.http_listen))
         await self._up("web", self.web)
 
-    async def _recover(self, keeper: asyncio.Task[None]) -> None:
+    async def _recover(self, keeper: asyncio.Task[None], tasks: TaskSupervisor) -> None:
         try:
             await keeper
             await self.driver.start()
+            # Here, for the start may fail or be cancelled elsewhere before it hears of this.
+            self._undo += [("driver", self.driver.stop), ("tasks", tasks.stop)]
         except StoreFull as error:
             raise StartFailure(
                 f"The disk of {self.config.data_dir} has no room for what the journal holds: {error}",
