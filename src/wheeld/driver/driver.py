@@ -88,6 +88,7 @@ class NodeDriver:
         self.pump.grants_allowed = self.checkpoints.grants_allowed
         if parts.probe_period_ms:
             self.probe = LoopProbe(parts.clock, parts.open_deadline, parts.probe_period_ms)
+            self.pump.on_catch_up = self.probe.catch_up
         self.pump.run()
         await self.far.load_leases()
         await self.far.first_pass()
@@ -118,6 +119,7 @@ class NodeDriver:
         await self.groups.wait(self.core.barrier_group())
         self.pump.stop()
         if self.probe is not None:
+            self.pump.on_catch_up = lambda: None
             self.probe.stop()
         await self._parts.store.checkpoint(self.groups.durable)
 
@@ -143,6 +145,7 @@ class NodeDriver:
             # However this ends: who waits for room is let in by the next beat.
             self.pump.kick()
         self.groups.seal()
+        self.pump.catch_up()
         if outcome != DONE:
             raise Refused(records[0], "the batch is refused as a whole")
         await self.groups.wait(group)
@@ -182,6 +185,7 @@ class NodeDriver:
         group, results = self.core.settle(clock.wall_ms(), clock.boot_ms(), session, batch)
         self.groups.seal()
         self.pump.kick()
+        self.pump.catch_up()
         await self.groups.wait(group)
         return await answer_repeats(batch, results, self.jobs.attempts)
 

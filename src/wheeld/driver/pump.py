@@ -51,14 +51,25 @@ class Pump:
         groups.on_wait = lead.saw
         self.grants_allowed: Callable[[], bool] = lambda: True
         self.on_crash: Callable[[str, BaseException], None] = lambda part, error: None
+        self.on_catch_up: Callable[[], None] = lambda: None
+        """Whoever else has a deadline that a turn of the loop must not hold up."""
         self.clock_steps = 0
         self.beats = 0
+        self._wake_ms = 0
 
     def kick(self) -> None:
         """Something was decided or became possible: beat soon, once for all that happens until then."""
         if not self._scheduled:
             self._scheduled = True
             self._loop.call_soon(self.run)
+
+    def catch_up(self) -> None:
+        """Called after each long decision: what came due meanwhile goes out now, and does not wait for everything else
+        that this turn of the loop has before it.
+        """
+        if self._clock.wall_ms() >= self._wake_ms:
+            self.run()
+        self.on_catch_up()
 
     def stop(self) -> None:
         """No further beat on its own; `run` may still be called to write the last groups."""
@@ -96,7 +107,8 @@ class Pump:
             self.kick()
         elif self._timer is not None:
             wake_ms = self._core.next_wake_ms(now_ms, boot_ms, self.lead.ms, self._groups.durable)
-            self._timer.arm(min(max(wake_ms, now_ms), now_ms + limits.BEAT_MS_MAX))
+            self._wake_ms = min(max(wake_ms, now_ms), now_ms + limits.BEAT_MS_MAX)
+            self._timer.arm(self._wake_ms)
 
     def _release(self) -> bool:
         """Give out what is durable and due; True when there may be more."""

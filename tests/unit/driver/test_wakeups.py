@@ -168,3 +168,33 @@ def test_the_beat_of_a_lease_that_ends_gives_its_job_to_another_worker() -> None
             assert node.loop.time() < end, "the lease of a second has ended long ago"
 
     run_bare(1, story)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_what_comes_due_during_a_decision_goes_out_before_all_else_of_that_turn(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story(node: BareNode) -> None:
+        worker, _ = await attach(node, 10)
+        due_ms = node.clock.wall_ms() + 4000
+        await node.submit([Spec(QUEUE, schedule_ms=due_ms)])
+        await asyncio.sleep((due_ms - 2 - node.clock.wall_ms()) / 1000)
+        core = node.driver.core
+
+        class Slow:
+            def __getattr__(self, name: str) -> object:
+                return getattr(core, name)
+
+            def submit(self, now_ms: int, batch: bytes) -> tuple[int, int, bytes]:
+                answer = core.submit(now_ms, batch)
+                node.loop.pass_us(5000)
+                return answer
+
+        monkeypatch.setattr(node.driver, "core", Slow())
+        leases_seen: list[int] = []
+        node.loop.call_soon(lambda: leases_seen.append(len(worker.leases)))
+        assert not worker.leases
+        await node.submit([Spec(QUEUE, schedule_ms=due_ms + 60_000)])
+        assert leases_seen == [1], f"seed {seed}"
+
+    run_bare(seed, story)
