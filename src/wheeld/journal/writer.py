@@ -106,8 +106,9 @@ class Writer:
         except BaseException as error:
             self.fail(error)
         finally:
-            self._ops.close(self._fd)
+            # First, for closing may fail as well: then nobody would end the supply.
             self._segments.end()
+            self._ops.close(self._fd)
 
     def _write(self, group: Append) -> None:
         size = _journal.frame_size(len(group.payload))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 from collections.abc import Sequence
@@ -183,3 +184,21 @@ def test_closing_while_groups_wait_for_space_says_that_they_are_lost(tmp_path: P
     with pytest.raises(JournalFailedError, match="waited for disk space"):
         box.wait(3)
     Box(tmp_path / "journal").close()
+
+
+class UnclosableFiles(SystemFiles):
+    """The last segment's descriptor goes away, and the disk complains about it."""
+
+    def close(self, fd: int) -> None:
+        super().close(fd)
+        if threading.current_thread().name == "wheeld-journal":
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_closing_ends_both_threads_whatever_the_disk_says(tmp_path: Path) -> None:
+    box = Box(tmp_path / "journal", ops=UnclosableFiles())
+    closing = threading.Thread(target=box.close, daemon=True)
+    closing.start()
+    closing.join(timeout=10)
+    assert not closing.is_alive()
