@@ -186,7 +186,8 @@ class FarTier:
 
     async def _page_in(self, view: QueueView) -> None:
         """Pages of a queue's backlog, all read as of one position, until enough of its jobs are ready or memory is
-        full. Then the next load is begun at once, so that its position is folded when its first page is needed."""
+        full. Then the next load is begun at once, so that its position is folded when its first page is needed, unless
+        that was done for many queues already."""
         sweep = self._sweep_of(view)
         load = self._primed.pop(view.queue, None)
         if load is not None and load.sweep is not sweep:
@@ -210,7 +211,8 @@ class FarTier:
                 if self._free_bytes() <= 0 or self._core.counters().ready >= limits.BACKLOG_READY_HIGH:
                     break
                 load.page = self._request(view.queue, load.position, key)
-            self._primed[view.queue] = self._begin(view.queue, sweep)
+            if len(self._primed) < limits.BACKLOG_PRIMED_MAX:
+                self._primed[view.queue] = self._begin(view.queue, sweep)
         except StoreFull:
             await asyncio.sleep(FULL_RETRY_S)
         finally:

@@ -172,6 +172,8 @@ BACKLOG_PAGE_BYTES: Final = 1 * MIB
 """Taken in at once, so bounded by how long the loop may stand still."""
 BACKLOG_PRIMED_MS_MAX: Final = 10 * SECOND_MS
 """A page that was asked for ahead is kept so long: a queue that takes longer over its ready jobs need not hurry."""
+BACKLOG_PRIMED_MAX: Final = 16
+"""Queues whose next page is asked for ahead: the pages are beside the byte cap."""
 LOAD_BYTES_MIN: Final = 1 * MIB
 """The least that a load is planned for, whatever is free."""
 CLOSE_ENTRIES_MAX: Final = 5_000

@@ -100,6 +100,19 @@ async def test_the_next_pages_are_asked_for_while_the_ready_jobs_are_handed_out(
     assert not pages.open, "the core may forget again"
 
 
+async def test_pages_that_were_asked_for_ahead_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They lie beside the byte cap, and there may be thousands of queues."""
+    monkeypatch.setattr(limits, "BACKLOG_READY_HIGH", 10)
+    pages: Any = Pages()
+    tier = FarTier(pages, pages, pages, pages, pages, 1 << 30)
+    pages.folded.set()
+    for number in range(limits.BACKLOG_PRIMED_MAX + 5):
+        await tier._page_in(QueueView(f"n/q{number}".encode(), False, 0, 0, True, 0, 1, 100, 0))
+    assert len(pages.open) == limits.BACKLOG_PRIMED_MAX
+    tier._drop_primed(set(), 0)
+    assert not pages.open
+
+
 async def test_a_load_that_meets_a_full_disk_is_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(far, "FULL_RETRY_S", 0)
     loads: Any = Loads(full=2)
