@@ -14,7 +14,7 @@ from setuptools.command.build_ext import build_ext
 
 ROOT = Path(__file__).resolve().parent
 
-WHEEL_C = [f"native/wheel/wh_wheel{part}.c" for part in ("", "_chain", "_memory", "_sweep", "_check")]
+WHEEL_C = [f"native/wheel/wh_wheel{part}.c" for part in ("", "_chain", "_memory", "_sort", "_sweep", "_check")]
 
 CORE_PARTS = (
     *("core", "control", "dispatch", "entries", "keys", "lease", "loads", "pool", "ready", "records"),

@@ -300,6 +300,59 @@ static void slices(void) {
     free(out);
 }
 
+typedef struct {
+    uint64_t due;
+    uint32_t key, order;
+} armed_timer;
+
+static int by_due_then_order(const void *left, const void *right) {
+    const armed_timer *a = left, *b = right;
+    if (a->due != b->due)
+        return a->due < b->due ? -1 : 1;
+    return a->order < b->order ? -1 : a->order > b->order;
+}
+
+/* Crowded slots of level 1, sorted at once or cascaded as the work of a call allows; arms and cancels while the run is drained. */
+static void crowded(size_t work_bound) {
+    enum { MANY = 12000, SPAN = 3 * 4096 + 100, EXTRA = 4000, ALL = MANY + EXTRA };
+    wh_wheel *wheel = wh_wheel_new(5);
+    uint32_t *out = malloc(ALL * sizeof *out), orders = 0;
+    armed_timer *timers = calloc(ALL, sizeof *timers); /* by key; order 0: not armed */
+    size_t written = 0, count = 0;
+    REQUIRE(wheel != NULL && out != NULL && timers != NULL && wh_wheel_reserve(wheel, ALL) == 0);
+    for (uint32_t key = 0; key < MANY; key++) {
+        timers[key] = (armed_timer){4096 + below(SPAN), key, ++orders};
+        REQUIRE(wh_wheel_arm(wheel, key, timers[key].due) == 0);
+    }
+    for (uint32_t extra = MANY; !wh_wheel_advance_done(wheel, 4096 + SPAN);) {
+        size_t work = work_bound;
+        size_t given = wh_wheel_advance_some(wheel, 4096 + SPAN, out + written, below(300), &work);
+        for (size_t at = written; at < written + given; at++)
+            REQUIRE(timers[out[at]].order != 0);
+        written += given;
+        REQUIRE(wh_wheel_check(wheel) == 0 && wh_wheel_next(wheel) >= wh_wheel_now(wheel));
+        for (unsigned step = 0; step < 40 && extra < ALL; step++, extra++) {
+            uint32_t gone = (uint32_t)below(MANY);
+            if (wh_wheel_cancel(wheel, gone))
+                timers[gone].order = 0;
+            timers[extra] = (armed_timer){wh_wheel_now(wheel) + below(below(2) ? 20 : 5000), extra, ++orders};
+            REQUIRE(wh_wheel_arm(wheel, extra, timers[extra].due) == (timers[extra].due == wh_wheel_now(wheel)));
+        }
+        REQUIRE(wh_wheel_check(wheel) == 0);
+    }
+    written += wh_wheel_advance(wheel, UINT64_MAX, out + written, ALL - written);
+    for (size_t key = 0; key < ALL; key++)
+        if (timers[key].order != 0)
+            timers[count++] = timers[key];
+    qsort(timers, count, sizeof *timers, by_due_then_order);
+    REQUIRE(written == count && wh_wheel_count(wheel) == 0 && wh_wheel_check(wheel) == 0);
+    for (size_t at = 0; at < count; at++)
+        REQUIRE(out[at] == timers[at].key);
+    wh_wheel_free(wheel);
+    free(out);
+    free(timers);
+}
+
 int main(int count, char **arguments) {
     uint64_t rounds = count > 2 ? strtoull(arguments[2], NULL, 10) : 60;
     seed = count > 1 ? strtoull(arguments[1], NULL, 10) : (uint64_t)time(NULL);
@@ -310,6 +363,10 @@ int main(int count, char **arguments) {
     storm();
     churn();
     slices();
+    crowded(SIZE_MAX);
+    crowded(16384);
+    crowded(3900); /* most slots wait for a call of their own */
+    crowded(500);  /* none can be sorted */
     exhaustion();
     puts("test_wheel: ok");
     return 0;

@@ -15,6 +15,7 @@ void wh_wheel_free(wh_wheel *wheel) {
     if (wheel == NULL)
         return;
     wh_slab_free(&wheel->slab);
+    free(wheel->sorted);
     free(wheel->stamps);
     free(wheel);
 }
@@ -49,13 +50,15 @@ static inline bool place(wh_wheel *wheel, wh_record record) {
     bool was_empty = chain->head == NULL;
     if (!wh_chain_append(&wheel->slab, chain, record))
         return false;
-    if (was_empty)
+    if (was_empty) {
         wh_mark_slot(wheel, slot);
+        wheel->near_chains |= slot < WH_NEAR_SLOTS;
+    }
     return true;
 }
 
 static inline void sweep_if_needed(wh_wheel *wheel) {
-    if (wheel->records - wheel->live > wheel->live / 2 + WH_DEAD_TOLERATED)
+    if (wheel->records - wheel->live > wheel->live / 2 + WH_DEAD_TOLERATED + (wheel->sorted_count - wheel->sorted_at))
         wh_sweep(wheel);
 }
 
@@ -191,12 +194,39 @@ static bool cascade(wh_wheel *wheel, size_t *work) {
 /* What one advance may still do. */
 typedef struct {
     uint32_t *keys_out;
-    size_t capacity, written, work;
+    size_t capacity, written, work, granted;
 } wh_advance;
+
+/* Hands out the live entries that the sorted run has for a slot. As drain(). */
+static bool drain_sorted(wh_wheel *wheel, uint32_t slot, wh_advance *call) {
+    const wh_entry *sorted = wheel->sorted;
+    uint32_t at = wheel->sorted_at, end = wheel->sorted_end[slot];
+    size_t at_out = call->written;
+    if (end - at > call->work)
+        end = at + (uint32_t)call->work;
+    for (; at < end; at++) {
+        uint32_t ahead = at + WH_SORTED_PREFETCH < wheel->sorted_count ? at + WH_SORTED_PREFETCH : at;
+        __builtin_prefetch(&wheel->stamps[sorted[ahead].key], 1);
+        if (wheel->stamps[sorted[at].key] != sorted[at].stamp)
+            continue;
+        if (at_out == call->capacity)
+            break;
+        wheel->stamps[sorted[at].key]++;
+        call->keys_out[at_out++] = sorted[at].key;
+    }
+    wheel->records -= at - wheel->sorted_at;
+    wheel->live -= at_out - call->written;
+    call->work -= at - wheel->sorted_at;
+    call->written = at_out;
+    wheel->sorted_at = at;
+    return at == wheel->sorted_end[slot];
+}
 
 /* Hands out the live records of a level 0 slot. false: the output is full and a live one is left, or no work is left. */
 static bool drain(wh_wheel *wheel, uint32_t slot, wh_advance *call) {
     wh_chain *chain = &wheel->slots[slot];
+    if (wh_sorted_in(wheel, slot) && !drain_sorted(wheel, slot, call))
+        return false;
     size_t at_out = call->written;
     wh_sweep_forget(wheel, slot);
     while (chain->head != NULL) {
@@ -235,6 +265,12 @@ static bool drain(wh_wheel *wheel, uint32_t slot, wh_advance *call) {
 /* Drops the dead records at the front of a slot; false when that empties it. */
 static bool trim(wh_wheel *wheel, uint32_t slot) {
     wh_chain *chain = &wheel->slots[slot];
+    for (; wh_sorted_in(wheel, slot); wheel->sorted_at++) {
+        const wh_entry *entry = &wheel->sorted[wheel->sorted_at];
+        if (wheel->stamps[entry->key] == entry->stamp)
+            return true;
+        wheel->records--;
+    }
     wh_sweep_forget(wheel, slot);
     while (chain->head != NULL) {
         wh_chunk *chunk = chain->head;
@@ -255,70 +291,108 @@ static void shrink(wh_wheel *wheel) {
     unsigned level;
     while (first_slot(wheel, &slot, &level))
         (void)trim(wheel, slot);
+    wh_sort_free(wheel);
     if (wheel->slab.arenas != NULL)
         wh_slab_shrink(&wheel->slab);
 }
 
-/* Fetches the first chunks of a word of level 0 slots: sparse slots hold a few records each, so that without this each waits for a miss. */
-static void prefetch_chunks(const wh_wheel *wheel, uint32_t word) {
-    for (uint64_t bits = wheel->words[word]; bits != 0; bits &= bits - 1)
-        __builtin_prefetch(wheel->slots[word * 64 + (uint32_t)__builtin_ctzll(bits)].head);
+/* Walks the occupied slots of level 0 ahead of the drain. Where slots hold a few records each, all their lines are misses: they are
+   fetched one by one as the drain goes on, for a burst of them would find no room in the processor's queue and be lost. */
+typedef struct {
+    uint64_t bits; /* slots of `word` not walked over yet */
+    uint32_t word, words;
+    uint32_t lead; /* slots walked over and not drained yet */
+} wh_scout;
+
+static wh_scout scout_from(const wh_wheel *wheel, uint32_t slot, uint64_t now) {
+    uint64_t reach = now - (wheel->now & ~(uint64_t)4095);
+    wh_scout scout = {.word = slot >> 6, .words = reach > 4095 ? 64 : (uint32_t)(reach >> 6) + 1};
+    scout.bits = wheel->words[scout.word] & (UINT64_MAX << (slot & 63));
+    return scout;
 }
 
-/* Fetches the stamps that those chunks name. */
-static void prefetch_word_stamps(const wh_wheel *wheel, uint32_t word) {
-    for (uint64_t bits = wheel->words[word]; bits != 0; bits &= bits - 1) {
-        const wh_chunk *chunk = wheel->slots[word * 64 + (uint32_t)__builtin_ctzll(bits)].head;
+/* Gives the head of the next slot ahead (NULL: it has sorted entries only). false: there is none that is due. */
+static inline bool scout_on(const wh_wheel *wheel, wh_scout *scout, const wh_chunk **head) {
+    while (scout->bits == 0) {
+        if (scout->word + 1 >= scout->words)
+            return false;
+        scout->bits = wheel->words[++scout->word];
+    }
+    uint32_t slot = scout->word * 64 + (uint32_t)__builtin_ctzll(scout->bits);
+    scout->bits &= scout->bits - 1;
+    scout->lead++;
+    *head = wheel->slots[slot].head;
+    return true;
+}
+
+typedef struct {
+    wh_scout chunks, stamps;
+} wh_ahead;
+
+/* Before a slot of level 0 is drained: fetches chunks far ahead of it, and the stamps that nearer ones name. */
+static inline void look_ahead(const wh_wheel *wheel, wh_ahead *ahead) {
+    const wh_chunk *chunk;
+    while (ahead->chunks.lead < WH_CHUNKS_AHEAD && scout_on(wheel, &ahead->chunks, &chunk))
+        __builtin_prefetch(chunk);
+    while (ahead->stamps.lead < WH_STAMPS_AHEAD && scout_on(wheel, &ahead->stamps, &chunk)) {
+        if (chunk == NULL)
+            continue;
         wh_prefetch_stamps(wheel, chunk);
         if (chunk->next != NULL)
             __builtin_prefetch(chunk->next);
     }
+    ahead->chunks.lead--;
+    ahead->stamps.lead--;
 }
 
-/* On entering a word of level 0: fetches for the words behind it as far as they are due by `now`. */
-static void look_ahead(const wh_wheel *wheel, uint32_t word, uint32_t before, uint64_t now) {
-    uint64_t block = wheel->now & ~(uint64_t)4095;
-    uint32_t due_words = now - block > 4095 ? 64 : (uint32_t)(now - block + 1) / 64;
-    if (before + 1 != word) {
-        if (word < due_words)
-            prefetch_chunks(wheel, word);
-        if (word + 1 < due_words)
-            prefetch_chunks(wheel, word + 1);
-        if (word < due_words)
-            prefetch_word_stamps(wheel, word);
-    }
-    if (word + 2 < due_words)
-        prefetch_chunks(wheel, word + 2);
-    if (word + 1 < due_words)
-        prefetch_word_stamps(wheel, word + 1);
+/* Fetches the stamps that the drain of the sorted run begins with. */
+static void prefetch_sorted(const wh_wheel *wheel) {
+    uint32_t left = wheel->sorted_count - wheel->sorted_at;
+    for (uint32_t at = 0; at < left && at < WH_SORTED_PREFETCH; at++)
+        __builtin_prefetch(&wheel->stamps[wheel->sorted[wheel->sorted_at + at].key], 1);
 }
 
 /* Drains and cascades up to `now`. false: stopped before, with something left. */
 static bool run(wh_wheel *wheel, uint64_t now, wh_advance *call) {
-    uint32_t slot, word = WH_WORDS;
+    uint32_t slot;
     unsigned level;
+    bool scouting = false;
+    wh_ahead ahead = {0};
     if (!cascade(wheel, &call->work))
         return false;
     while (first_slot(wheel, &slot, &level)) {
         uint64_t start = wh_slot_start(slot, level, wheel->now);
         if (start > now && start != wheel->now)
             break;
+        size_t sortable = level == 1 ? wh_sortable(&wheel->slots[slot]) : 0;
+        if (sortable > call->work && sortable <= call->granted) { /* the next call can sort it, this one could only cascade it */
+            call->work = 0;
+            return false;
+        }
         wheel->now = start;
         if (level == 0) {
-            if (slot >> 6 != word) {
-                look_ahead(wheel, slot >> 6, word, now);
-                word = slot >> 6;
-            }
+            bool scout = wheel->near_chains || wheel->sorted_at == wheel->sorted_count;
+            if (scout && !scouting)
+                ahead.chunks = ahead.stamps = scout_from(wheel, slot, now);
+            if (scout)
+                look_ahead(wheel, &ahead);
+            scouting = scout;
             if (!drain(wheel, slot, call))
                 return false;
             continue;
         }
         wh_sweep_forget(wheel, slot);
+        scouting = false;
+        if (sortable != 0 && sortable <= call->work && wh_sort(wheel, &wheel->slots[slot], sortable)) {
+            wh_clear_slot(wheel, slot);
+            call->work -= sortable;
+            prefetch_sorted(wheel);
+            continue;
+        }
         wheel->pending = wheel->slots[slot];
         wheel->pending_last = start | ((UINT64_C(1) << wh_level_shift[level]) - 1);
         wheel->slots[slot] = (wh_chain){NULL, NULL};
         wh_clear_slot(wheel, slot);
-        word = WH_WORDS;
         if (!cascade(wheel, &call->work))
             return false;
     }
@@ -326,7 +400,7 @@ static bool run(wh_wheel *wheel, uint64_t now, wh_advance *call) {
 }
 
 size_t wh_wheel_advance_some(wh_wheel *wheel, uint64_t now, uint32_t *keys_out, size_t capacity, size_t *work) {
-    wh_advance call = {.keys_out = keys_out, .capacity = capacity, .work = *work};
+    wh_advance call = {.keys_out = keys_out, .capacity = capacity, .work = *work, .granted = *work};
     bool done = run(wheel, now, &call);
     *work = call.work;
     if (!done)
@@ -346,7 +420,8 @@ size_t wh_wheel_advance(wh_wheel *wheel, uint64_t now, uint32_t *keys_out, size_
 }
 
 int wh_wheel_advance_done(const wh_wheel *wheel, uint64_t now) {
-    return wheel->pending.head == NULL && wheel->now >= now && wheel->slots[wheel->now & 4095].head == NULL;
+    return wheel->pending.head == NULL && wheel->now >= now && wheel->slots[wheel->now & 4095].head == NULL &&
+           !wh_sorted_in(wheel, wheel->now & 4095);
 }
 
 uint64_t wh_wheel_next(const wh_wheel *wheel) {
@@ -368,7 +443,7 @@ uint64_t wh_wheel_earliest(const wh_wheel *wheel) {
     uint64_t bound = wh_wheel_next(wheel), earliest = UINT64_MAX;
     uint32_t slot;
     unsigned level;
-    if (wheel->pending.head != NULL || bound == UINT64_MAX || !first_slot(wheel, &slot, &level))
+    if (wheel->pending.head != NULL || bound == UINT64_MAX || !first_slot(wheel, &slot, &level) || level == 0)
         return bound;
     for (const wh_chunk *chunk = wheel->slots[slot].head; chunk != NULL; chunk = chunk->next)
         for (unsigned at = chunk->begin; at < chunk->end; at++)
@@ -386,5 +461,6 @@ size_t wh_wheel_count(const wh_wheel *wheel) {
 }
 
 size_t wh_wheel_bytes(const wh_wheel *wheel) {
-    return sizeof *wheel + wheel->slab.arena_bytes + (size_t)wheel->keys_allocated * sizeof *wheel->stamps;
+    return sizeof *wheel + wheel->slab.arena_bytes + (size_t)wheel->keys_allocated * sizeof *wheel->stamps +
+           wheel->sorted_allocated * sizeof *wheel->sorted;
 }

@@ -19,7 +19,8 @@
  *   5      53-63   2048   the rest of u64
  *
  * Invariant: every record lies in the one slot that (due, wheel time) names. Hence all timers of one due time always share a
- * chain in arming order, and cascading a chain in order keeps first-in-first-out.
+ * chain in arming order, and cascading a chain in order keeps first-in-first-out. A level 1 slot with many records is not cascaded:
+ * it is sorted into one array, of which each level 0 slot has a part that comes before its chain.
  *
  * Cancel is lazy: it changes the key's stamp, and the record that carries the old stamp is dead. Each call that makes a dead
  * record sweeps a bounded number of records once the dead are half as many as the live, which bounds memory.
@@ -79,7 +80,7 @@ size_t wh_wheel_advance(wh_wheel *wheel, uint64_t now, uint32_t *keys_out, size_
 /*
  * The same with a bound on the time it takes: *work is how many records it may look at or move, of which it takes off what it did.
  * At 0 it stopped (a chunk late at most): timers may be due that it has not reached, nothing is out of order, and the next call
- * goes on. What is armed, cancelled or asked in between is right: wh_wheel_next answers the wheel's time, wh_wheel_advance_done 0.
+ * goes on. What is armed, cancelled or asked in between is right: wh_wheel_next answers a time that has come, wh_wheel_advance_done 0.
  */
 size_t wh_wheel_advance_some(wh_wheel *wheel, uint64_t now, uint32_t *keys_out, size_t capacity, size_t *work);
 

@@ -30,13 +30,38 @@ static int check_chain(const wh_wheel *wheel, const wh_chain *chain, int64_t slo
     return chain->tail == last ? 0 : 5;
 }
 
+/* Checks the sorted run: slot ends never fall, the last is the end, and no entry left lies before the wheel's time. */
+static int check_sorted(const wh_wheel *wheel, tally *total) {
+    if (wheel->sorted_at == wheel->sorted_count)
+        return 0;
+    uint32_t slot = (uint32_t)(wheel->now % WH_NEAR_SLOTS);
+    uint32_t before = slot == 0 ? 0 : wheel->sorted_end[slot - 1];
+    if (wheel->sorted_count > wheel->sorted_allocated || wheel->sorted_at < before)
+        return 10;
+    for (; slot < WH_NEAR_SLOTS; before = wheel->sorted_end[slot++])
+        if (wheel->sorted_end[slot] < before)
+            return 11;
+    if (before != wheel->sorted_count)
+        return 12;
+    for (uint32_t at = wheel->sorted_at; at < wheel->sorted_count; at++) {
+        const wh_entry *entry = &wheel->sorted[at];
+        if (entry->key >= wheel->keys || !(entry->stamp & 1))
+            return 13;
+        total->records++;
+        total->live += wheel->stamps[entry->key] == entry->stamp;
+    }
+    return 0;
+}
+
 int wh_wheel_check(const wh_wheel *wheel) {
     tally total = {0, 0, 0};
     size_t armed = 0;
     int code = check_chain(wheel, &wheel->pending, -1, &total);
+    if (code == 0)
+        code = check_sorted(wheel, &total);
     for (uint32_t slot = 0; slot < WH_SLOTS && code == 0; slot++) {
         bool marked = wheel->words[slot / 64] >> (slot % 64) & 1;
-        if (marked != (wheel->slots[slot].head != NULL))
+        if (marked != (wheel->slots[slot].head != NULL || wh_sorted_in(wheel, slot)))
             return 6;
         code = check_chain(wheel, &wheel->slots[slot], slot, &total);
     }

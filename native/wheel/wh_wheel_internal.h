@@ -8,10 +8,16 @@
 
 enum {
     WH_LEVELS = 6,
-    WH_SLOTS = 4096 + 3 * 1024 + 2 * 2048,
+    WH_NEAR_SLOTS = 4096, /* level 0 */
+    WH_SLOTS = WH_NEAR_SLOTS + 3 * 1024 + 2 * 2048,
     WH_WORDS = WH_SLOTS / 64,
     WH_CLASSES = 3,
     WH_PREFETCH = 16,         /* records ahead of which a stamp is fetched */
+    WH_CHUNKS_AHEAD = 32,     /* occupied slots ahead of the drain whose chunk is fetched */
+    WH_STAMPS_AHEAD = 12,     /* and whose stamps are: past the chunks by a memory access */
+    WH_SORTED_PREFETCH = 32,  /* entries of the sorted run ahead of which a stamp is fetched */
+    WH_SORT_FROM = 512,       /* records of a level 1 slot that is sorted rather than cascaded */
+    WH_SORT_MOST = 65536,     /* so that no call takes long */
     WH_DEAD_TOLERATED = 4096, /* below this many dead records a sweep is not worth its cost */
     WH_SWEEP_COST = 128,      /* records one call may look at */
 };
@@ -21,6 +27,12 @@ typedef struct {
     uint32_t key;
     uint32_t stamp; /* live when equal to stamps[key] */
 } wh_record;
+
+/* What the sorted run keeps of a record: its slot says when it is due. */
+typedef struct {
+    uint32_t key;
+    uint32_t stamp;
+} wh_entry;
 
 /* A run of records. In a chain every chunk holds at least one record: 0 <= begin < end <= capacity. */
 typedef struct wh_chunk {
@@ -68,6 +80,13 @@ struct wh_wheel {
     uint64_t pending_last;
     wh_chunk *sweep_previous; /* chunk of sweep_slot before the next one to sweep; NULL: its head is next */
     uint32_t sweep_slot;
+    /* Sorted run of level 0: entries sorted_at .. sorted_count are left, those of a slot end at sorted_end[slot] and come before its chain. */
+    wh_entry *sorted;
+    size_t sorted_allocated;
+    uint32_t sorted_at;
+    uint32_t sorted_count;
+    uint32_t sorted_end[WH_NEAR_SLOTS];
+    bool near_chains; /* level 0 may have chains beside the run */
     wh_chain slots[WH_SLOTS];
 };
 
@@ -132,6 +151,22 @@ static inline void wh_prefetch_stamps(const wh_wheel *wheel, const wh_chunk *chu
     for (unsigned at = chunk->begin; at < chunk->end && at < chunk->begin + (unsigned)WH_PREFETCH; at++)
         __builtin_prefetch(&wheel->stamps[chunk->records[at].key], 1);
 }
+
+/* true: entries of the sorted run are left in this slot. */
+static inline bool wh_sorted_in(const wh_wheel *wheel, uint32_t slot) {
+    if (wheel->sorted_at == wheel->sorted_count || slot >= WH_NEAR_SLOTS || wheel->sorted_at >= wheel->sorted_end[slot])
+        return false;
+    return slot == 0 || wheel->sorted_end[slot - 1] < wheel->sorted_end[slot];
+}
+
+/* How many records a level 1 slot holds; 0: too few or too many to be sorted. */
+size_t wh_sortable(const wh_chain *chain);
+
+/* Sorts the `count` records of a level 1 slot into the run, while level 0 is empty. false: no memory, nothing changed. */
+bool wh_sort(wh_wheel *wheel, wh_chain *chain, size_t count);
+
+/* Gives the empty run's memory back. */
+void wh_sort_free(wh_wheel *wheel);
 
 /* Memory aligned to a cache line, on huge pages when it is large: timers are touched at random, so every small page costs a TLB
    miss. Freed with free(); NULL: no memory. */

@@ -70,7 +70,7 @@ static unsigned sweep_chunk(wh_wheel *wheel) {
     }
     if (previous == NULL) {
         wh_chain_pop(&wheel->slab, chain);
-        if (chain->head == NULL)
+        if (chain->head == NULL && !wh_sorted_in(wheel, wheel->sweep_slot))
             wh_clear_slot(wheel, wheel->sweep_slot);
         return cost;
     }
