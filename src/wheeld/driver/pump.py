@@ -44,7 +44,7 @@ class Pump:
         self._clock = clock
         self._loop = asyncio.get_running_loop()
         self._timer: Deadline | None = open_deadline(self._on_timer)
-        self._scheduled = False
+        self._scheduled: asyncio.Handle | None = None
         self._offset_ms = clock.wall_ms() - clock.boot_ms()
         self.outboxes: dict[int, Outbox] = {}
         self.lead = lead
@@ -59,9 +59,8 @@ class Pump:
 
     def kick(self) -> None:
         """Something was decided or became possible: beat soon, once for all that happens until then."""
-        if not self._scheduled:
-            self._scheduled = True
-            self._loop.call_soon(self.run)
+        if self._scheduled is None:
+            self._scheduled = self._loop.call_soon(self.run)
 
     def catch_up(self) -> None:
         """Called after each long decision: what came due meanwhile goes out now, and does not wait for everything else
@@ -94,7 +93,10 @@ class Pump:
             raise
 
     def _beat(self) -> None:
-        self._scheduled = False
+        if self._scheduled is not None:
+            # This beat stands for the one to come: else, while there is more to do, each of them would call another.
+            self._scheduled.cancel()
+            self._scheduled = None
         self.beats += 1
         now_us, boot_ms = self._clock.wall_us(), self._clock.boot_ms()
         now_ms = now_us // 1000
