@@ -327,6 +327,7 @@ static void crowded(size_t work_bound) {
     for (uint32_t extra = MANY; !wh_wheel_advance_done(wheel, 4096 + SPAN);) {
         size_t work = work_bound;
         size_t given = wh_wheel_advance_some(wheel, 4096 + SPAN, out + written, below(300), &work);
+        REQUIRE(work == 0 || work_bound - work >= given);
         for (size_t at = written; at < written + given; at++)
             REQUIRE(timers[out[at]].order != 0);
         written += given;
@@ -353,6 +354,31 @@ static void crowded(size_t work_bound) {
     free(timers);
 }
 
+/* Chains of the dead are swept away beside a sorted run that has timers left in the same slots. */
+static void swept_beside_run(void) {
+    enum { SORTED = 1000, CHURNED = 100, SLOTS = 200, ROUNDS = 1000, ALL = SORTED + CHURNED };
+    wh_wheel *wheel = wh_wheel_new(0);
+    uint32_t out[ALL];
+    REQUIRE(wheel != NULL && wh_wheel_reserve(wheel, ALL) == 0);
+    for (uint32_t key = 0; key < SORTED; key++)
+        REQUIRE(wh_wheel_arm(wheel, key, 8192 + 1 + key % SLOTS) == 0);
+    REQUIRE(wh_wheel_advance(wheel, 8192, out, ALL) == 0);
+    size_t bytes = wh_wheel_bytes(wheel);
+    for (int round = 0; round < ROUNDS; round++) {
+        for (uint32_t key = SORTED; key < ALL; key++)
+            REQUIRE(wh_wheel_arm(wheel, key, 8192 + 1 + below(SLOTS)) == 0);
+        REQUIRE(wh_wheel_check(wheel) == 0);
+    }
+    REQUIRE(wh_wheel_bytes(wheel) < bytes + ROUNDS * CHURNED * 16 / 2); /* it was swept */
+    for (uint32_t key = SORTED; key < ALL; key++)
+        REQUIRE(wh_wheel_cancel(wheel, key) == 1);
+    REQUIRE(wh_wheel_advance(wheel, 8192 + SLOTS, out, ALL) == SORTED && wh_wheel_check(wheel) == 0);
+    for (uint32_t at = 0; at < SORTED; at++)
+        REQUIRE(out[at] == at % (SORTED / SLOTS) * SLOTS + at / (SORTED / SLOTS));
+    REQUIRE(wh_wheel_bytes(wheel) < bytes); /* the run's memory went back */
+    wh_wheel_free(wheel);
+}
+
 int main(int count, char **arguments) {
     uint64_t rounds = count > 2 ? strtoull(arguments[2], NULL, 10) : 60;
     seed = count > 1 ? strtoull(arguments[1], NULL, 10) : (uint64_t)time(NULL);
@@ -367,6 +393,7 @@ int main(int count, char **arguments) {
     crowded(16384);
     crowded(3900); /* most slots wait for a call of their own */
     crowded(500);  /* none can be sorted */
+    swept_beside_run();
     exhaustion();
     puts("test_wheel: ok");
     return 0;
