@@ -152,7 +152,9 @@ class Supply:
         """Give back what a half-made segment takes; the next slice begins anew."""
         if self._scratch_fd >= 0:
             self._close_scratch()
-            self._ops.unlink(self._directory / SCRATCH_NAME)
+        scratch = self._directory / SCRATCH_NAME
+        if scratch.exists():
+            self._ops.unlink(scratch)
 
     def _close_scratch(self) -> None:
         fd, self._scratch_fd = self._scratch_fd, -1

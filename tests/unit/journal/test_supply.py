@@ -163,6 +163,31 @@ def test_groups_go_on_by_themselves_once_the_disk_has_space(tmp_path: Path, monk
     assert not (tmp_path / "journal" / "segment.new").exists()
 
 
+class UnrenamableFiles(SystemFiles):
+    """The directory has no room for a new name, a few times."""
+
+    def __init__(self) -> None:
+        self.refusals = 2
+
+    def rename(self, source: Path, target: Path) -> None:
+        if threading.current_thread().name == "wheeld-segments" and self.refusals:
+            self.refusals -= 1
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        super().rename(source, target)
+
+
+def test_a_segment_that_finds_no_room_for_its_name_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wheeld.journal.supply.SPACE_RETRY_S", 0.01)
+    files = UnrenamableFiles()
+    box = Box(tmp_path / "journal", ops=files)
+    for _ in range(3):
+        box.write(bytes(group_bytes_max(SEGMENT_BYTES)))
+    assert not files.refusals
+    box.close()
+
+
 def test_a_file_that_the_disk_cannot_hold_takes_nothing_of_it(tmp_path: Path) -> None:
     files = SystemFiles()
     fd = files.open(tmp_path / "file", create=True)
