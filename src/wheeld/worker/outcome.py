@@ -89,16 +89,28 @@ def success(result: bytes, job_id: str) -> Ack:
             "job %s: its result of %d bytes is dropped; %d is the most", job_id, len(result), limits.RESULT_BYTES_MAX
         )
         return _DONE
-    return Ack(result) if result else _DONE
+    return Ack(bytes(result)) if result else _DONE
 
 
 def failure(error: BaseException) -> Nack:
-    """The handler raised."""
-    if isinstance(error, Retry):
-        return Nack(error.reason, None if error.delay is None else span_ns(error.delay))
+    """The handler raised. Whatever it raised with, its attempt has an end that can be said."""
     if isinstance(error, Fail):
-        return Nack(error.reason, no_retry=True)
-    return Nack(describe(error))
+        return Nack(_text_of(error.reason), no_retry=True)
+    if not isinstance(error, Retry):
+        return Nack(describe(error))
+    reason = _text_of(error.reason)
+    try:
+        return Nack(reason, None if error.delay is None else span_ns(error.delay))
+    except Exception as bad_delay:
+        return Nack(f"{reason} (by the retry policy: {describe(bad_delay)})")
+
+
+def _text_of(reason: object) -> str:
+    # Handlers are not type checked: an exception is a common reason.
+    try:
+        return str(reason)
+    except Exception as error:
+        return describe(error)
 
 
 def encode_acks(lease_tokens: Sequence[bytes], receive_time_us: int) -> list[bytes]:

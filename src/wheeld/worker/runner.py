@@ -106,11 +106,13 @@ class Runner:
         return True
 
     def _sweep(self) -> None:
-        """A task that was cancelled before its first step ends without a word: its lease goes back."""
+        """A task that was cancelled before its first step ends without a word: its lease goes back. One
+        that ended so after it has a defect of ours behind it, and must not hold up a shutdown.
+        """
         self._sweep_due = False
         for held, task in list(self._running.values()):
-            if task.done() and not held.begun:
-                self._finish(held, Release())
+            if task.done():
+                self._finish(held, Nack("the attempt ended without an outcome") if held.begun else Release())
         if self._running and not self._stopping:
             self._sweep_due = True
             self._loop.call_later(_SWEEP_S, self._sweep)

@@ -87,6 +87,44 @@ async def test_outcomes(daemon: FakeDaemon, app: App) -> None:
         assert "DecodeError" in (await outcome_of(daemon, "returns", b"\x80pickle"))[1].error_message
 
 
+async def test_a_careless_outcome_ends_its_attempt_and_no_other(daemon: FakeDaemon, app: App) -> None:
+    class OwnBytes(bytes):
+        pass
+
+    all_begun = asyncio.Barrier(4)
+
+    async def together() -> None:
+        # All of them end in one turn of the loop, and are settled in one go.
+        await all_begun.wait()
+
+    @app.job()
+    async def negative() -> None:
+        await together()
+        raise Retry("late", delay=-1)
+
+    @app.job()
+    async def no_text() -> None:
+        await together()
+        raise Fail(ValueError("no text"))  # type: ignore[arg-type]
+
+    @app.job(raw=True)
+    async def own_bytes(payload: bytes) -> bytes:
+        await together()
+        return OwnBytes(payload)
+
+    @app.job()
+    async def good() -> None:
+        await together()
+
+    for name in ("negative", "no_text", "own_bytes", "good"):
+        daemon.add(name, b"x" if name == "own_bytes" else b"")
+    async with asyncio.timeout(10), running(daemon, app):
+        await daemon.until(lambda: len(daemon.settles) == 4)
+    nacks = sorted(settle.error_message for operation, settle in daemon.settles if operation == NACK)
+    assert nacks[0].startswith("late") and "a negative span: -1" in nacks[0] and nacks[1] == "no text"
+    assert sorted(settle.result for operation, settle in daemon.settles if operation == ACK) == [b"", b"x"]
+
+
 async def test_no_more_jobs_than_concurrency_run(daemon: FakeDaemon, app: App) -> None:
     gate, full = asyncio.Event(), asyncio.Event()
     running_now: list[int] = []
