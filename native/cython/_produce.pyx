@@ -112,7 +112,8 @@ cdef class Waiter:
         if self.state == ANSWERED:
             return self.outcome
         if self.state == FAILED:
-            raise self.outcome
+            # One error may be that of a whole batch: it must not gather the frames of all who waited.
+            raise self.outcome.with_traceback(None)
         if self.state == CANCELLED:
             raise CancelledError() if self.outcome is None else CancelledError(self.outcome)
         raise InvalidStateError("not answered yet")

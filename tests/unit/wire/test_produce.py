@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import traceback
 from typing import Any
 
 import pytest
@@ -65,6 +66,16 @@ async def test_an_answer_that_does_not_fit_changes_nothing(data: bytes) -> None:
     assert not any(waiter.done() for waiter in waiters)
     answered(waiters)
     assert [handle.job_id for handle in await asyncio.gather(*tasks)] == ["0", "1"]
+
+
+async def test_an_error_that_many_share_does_not_gather_their_frames() -> None:
+    waiters, tasks = await tasks_of(50)
+    error = ValueError("no answer")
+    for waiter in waiters:
+        waiter.fail(error)
+    asyncio.get_running_loop().call_soon(wake, waiters)
+    assert await asyncio.gather(*tasks, return_exceptions=True) == [error] * 50
+    assert len(traceback.extract_tb(error.__traceback__)) < 5
 
 
 async def test_a_cancelled_task_ends_and_its_neighbours_do_not() -> None:
