@@ -106,6 +106,7 @@ class Pump:
         more |= self._release()
         self._groups.flush(now_ms)
         if more:
+            self._wake_ms = now_ms + 1
             self.kick()
         elif self._timer is not None:
             wake_ms = self._core.next_wake_ms(now_ms, boot_ms, self.lead.ms, self._groups.durable)
