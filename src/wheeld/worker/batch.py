@@ -39,13 +39,21 @@ class BatchSink:
             outcomes = self._handler(leases, receive_time_us)
             if outcomes is not None and len(outcomes) != len(tokens):
                 raise ValueError(f"the batch handler returned {len(outcomes)} outcomes for {len(tokens)} leases")
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             outcomes = [Nack(describe(error))] * len(tokens)
         if outcomes is None:
             items = encode_acks(tokens, receive_time_us)
         else:
             items = [
-                (outcome or Ack()).encode(token, receive_time_us)
+                _encoded(outcome or Ack(), token, receive_time_us)
                 for token, outcome in zip(tokens, outcomes, strict=True)
             ]
         self.stream.settle_together(held, list(zip(tokens, items, strict=True)))
+
+
+def _encoded(outcome: Outcome, token: bytes, receive_time_us: int) -> bytes:
+    # Handlers are not type checked: what cannot be said must not end the stream.
+    try:
+        return outcome.encode(token, receive_time_us)
+    except Exception as error:
+        return Nack(describe(error)).encode(token, receive_time_us)

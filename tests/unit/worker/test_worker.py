@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 import time
+from operator import itemgetter
 
 import pytest
 
@@ -344,6 +345,20 @@ async def test_a_batch_handler_settles_frames(daemon: FakeDaemon, app: App) -> N
     assert all(item.receive_time_us for _, item in daemon.settles)
     assert daemon.jobs[bad[0]].last_error.startswith("ValueError: no frame")
     assert daemon.jobs[mixed[0]].last_error == "odd"
+
+
+async def test_a_careless_batch_handler_settles_its_frames(daemon: FakeDaemon, app: App) -> None:
+    def handle(leases: list[pb.Lease], receive_time_us: int) -> list[Ack | Nack | None] | None:
+        if leases[0].type == "exits":
+            raise SystemExit(3)
+        return [Ack("no bytes"), None]  # type: ignore[arg-type]
+
+    daemon.grant = False
+    async with asyncio.timeout(10), running(daemon, app, batch_handler=handle, concurrency=10):
+        for types in (["odd", "even"], ["exits"]):
+            daemon.send_leases(*(daemon.lease(daemon.add(name)) for name in types))
+        await daemon.until(lambda: len(daemon.settles) == 3)
+    assert [operation for operation, _ in sorted(daemon.settles, key=itemgetter(0))] == [ACK, NACK, NACK]
 
 
 def test_bounds_of_outcomes(caplog: pytest.LogCaptureFixture) -> None:
