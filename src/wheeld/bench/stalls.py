@@ -1,7 +1,7 @@
 """The rule of half a millisecond under full load: how long the daemon's event loop makes a deadline wait.
 
-Three loads at once: far jobs submitted at full speed by a process of its own, jobs leased and acked as fast as one
-worker takes them, and jobs due at a steady rate. The daemon samples its loop every 10 ms and publishes two histograms;
+Three loads at once, each by a process of its own: far jobs submitted at full speed, jobs leased and acked as fast as
+one worker takes them, and jobs due at a steady rate. The daemon samples its loop every 10 ms and publishes two histograms;
 this reads them before and after. `loop_*` is what a deadline waited. `loop_own_*` leaves out what the daemon's threads
 waited for a CPU meanwhile: on a machine with fewer cores than busy processes only the latter says what the daemon
 itself held up, be it by the GIL or by a long call in the loop.
@@ -12,18 +12,17 @@ from __future__ import annotations
 import asyncio
 import re
 import sys
-import time
 import urllib.error
 import urllib.request
 
 from wheeld.bench.judge import Report
-from wheeld.bench.workloads import Terms, lifecycle, skew
+from wheeld.bench.living import live_apart
+from wheeld.bench.workloads import Terms, skew
 from wheeld.model.errors import StartFailure
 
 FAMILIES = {"loop": "wheeld_loop_lag_seconds", "loop_own": "wheeld_loop_lag_own_seconds"}
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p99.9": 0.999, "max": 1.0}
 RULE_S = 0.0005
-LIFECYCLE_JOBS = 200_000
 _BUCKET = re.compile(r'(\w+)_bucket\{le="([^"]+)"\} (\S+)')
 
 Histogram = list[tuple[float, float]]
@@ -84,8 +83,7 @@ async def stalls(terms: Terms, http: str, rate: int, seconds: float) -> Report:
     flood = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "wheeld.bench.background", *arguments, stdout=asyncio.subprocess.PIPE
     )
-    ends = time.monotonic() + seconds + 2
-    lived, fired = await asyncio.gather(_live(terms, ends), skew(terms, rate, seconds))
+    lived, fired = await asyncio.gather(live_apart(terms, seconds + 2), skew(terms, rate, seconds))
     out, _ = await flood.communicate()
     after = await asyncio.to_thread(scrape, http)
     report = Report("stalls", terms=terms.stated(rate=rate, seconds=seconds, sample="every 10 ms, in the daemon"))
@@ -93,18 +91,9 @@ async def stalls(terms: Terms, http: str, rate: int, seconds: float) -> Report:
         report.figures |= figures_of(name, between(before[name], found))
     report.figures["samples"] = int(after["loop"][-1][1] - before["loop"][-1][1])
     report.figures["flood_jobs_per_s"] = round(int(out) / (seconds + 3))
-    for each in lived:
-        report.failures += each.failures
-    report.figures["lifecycle_jobs_per_s"] = max(each.figures["jobs_per_s"] for each in lived)
+    report.failures += lived["failures"]
+    report.figures["lifecycle_jobs_per_s"] = lived["jobs_per_s"]
     report.figures |= {f"skew_{name}": fired.figures[name] for name in ("p50_ms", "p99_ms", "max_ms")}
     report.figures |= {name: fired.figures[name] for name in ("lost", "early", "duplicated")}
     report.failures += fired.failures
     return report
-
-
-async def _live(terms: Terms, ends: float) -> list[Report]:
-    """Jobs leased and acked, round after round, until the end."""
-    reports = [await lifecycle(terms, LIFECYCLE_JOBS)]
-    while time.monotonic() < ends:
-        reports.append(await lifecycle(terms, LIFECYCLE_JOBS))
-    return reports
