@@ -1,10 +1,10 @@
 """The rule of half a millisecond under full load: how long the daemon's event loop makes a deadline wait.
 
 Three loads at once, each by a process of its own: far jobs submitted at full speed, jobs leased and acked as fast as
-one worker takes them, and jobs due at a steady rate. The daemon samples its loop every 10 ms and publishes two histograms;
-this reads them before and after. `loop_*` is what a deadline waited. `loop_own_*` leaves out what the daemon's threads
-waited for a CPU meanwhile: on a machine with fewer cores than busy processes only the latter says what the daemon
-itself held up, be it by the GIL or by a long call in the loop.
+one worker takes them, and jobs due at a steady rate. The daemon samples its loop every 10 ms and publishes two
+histograms; this reads them before and after. `loop_*` is what a deadline waited. `loop_own_*` leaves out what the
+daemon's threads waited for a CPU meanwhile: on a machine with fewer cores than busy processes only the latter says what
+the daemon itself held up, be it by the GIL or by a long call in the loop.
 """
 
 from __future__ import annotations
