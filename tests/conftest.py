@@ -17,6 +17,10 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
+# Before gRPC is loaded. Harnesses fork with a preexec_fn; with fork support gRPC starts its poller again in the child,
+# which finds its descriptors closed and aborts before the program begins (grpc/grpc#43055).
+os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
+
 TESTS = Path(__file__).parent
 GRACE_S = 1.0
 """How long the tasks of a test that is over may take to end on a busy machine."""
