@@ -14,7 +14,8 @@ from setuptools.command.build_ext import build_ext
 
 ROOT = Path(__file__).resolve().parent
 
-WHEEL_C = [f"native/wheel/wh_wheel{part}.c" for part in ("", "_chain", "_memory", "_sort", "_sweep", "_check")]
+WHEEL_PARTS = ("", "_advance", "_chain", "_check", "_memory", "_sort", "_sweep")
+WHEEL_C = [f"native/wheel/wh_wheel{part}.c" for part in WHEEL_PARTS]
 
 CORE_PARTS = (
     *("core", "control", "dispatch", "entries", "keys", "lease", "loads", "pool", "ready", "records"),

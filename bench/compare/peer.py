@@ -39,17 +39,6 @@ STRANGERS = 1 << 40
 """Number of the first job that belongs to no workload."""
 PROBES = 2_000
 PROBE_EVERY_MS = 10
-LEAD_SHARE = 20
-"""Of the jobs, one in so many is sent beforehand, to see how long they all will take."""
-LEAD_BATCHES_MAX = 20
-DAY_MS = 86_400_000
-FAR_DUE = "uniform over 30 days, from 30 days on; memory and disk: of the second half of the jobs"
-STRANGERS = 1 << 40
-"""Number of the first job that belongs to no workload."""
-PROBES = 2_000
-PROBE_EVERY_MS = 10
-PREPARE_S = 10e-6
-"""Of client time for each job, before it is sent."""
 
 Marks = list[tuple[float, int]]
 """(seconds since the start, jobs answered so far)"""

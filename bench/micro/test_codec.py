@@ -29,6 +29,15 @@ CODECS: dict[str, Callable[[], Codec]] = {"native": native_codec, "reference": r
 WAYS = ["native", "reference", "generated"]
 
 
+def writer(way: str, parse: Callable[[bytes], Any], encode: Callable[[Any], bytes]) -> Callable[[], bytes]:
+    """How `way` writes the message that `encode` has a codec write; the generated classes write what they have read."""
+    if way == "generated":
+        serialize: Callable[[], bytes] = parse(encode(native_codec())).SerializeToString
+        return serialize
+    codec = CODECS[way]()
+    return lambda: encode(codec)
+
+
 def lease_frame() -> bytes:
     """What the core gives for 1,000 leases."""
     spec = Spec(b"main/mail", b"send", PAYLOAD, schedule_ms=NOW_MS, create_ms=NOW_MS).pack()
@@ -66,12 +75,7 @@ def test_decode_submit(benchmark: Any, way: str) -> None:
 def test_encode_submit_results(benchmark: Any, way: str) -> None:
     results = b"".join(packed.SUBMIT_RESULT.pack(0, 0, 0, 0, 0, job_id) for job_id in IDS)
     parse = job_service_pb2.BatchCreateJobsResponse.FromString
-    if way == "generated":
-        response = parse(native_codec().encode_submit_results(SubmitKind.BATCH, 0, results))
-        call = response.SerializeToString
-    else:
-        codec = CODECS[way]()
-        call = lambda: codec.encode_submit_results(SubmitKind.BATCH, 0, results)  # noqa: E731
+    call = writer(way, parse, lambda codec: codec.encode_submit_results(SubmitKind.BATCH, 0, results))
     report(benchmark, call, lambda data: len(parse(data).results) == JOBS)
 
 
@@ -79,12 +83,7 @@ def test_encode_submit_results(benchmark: Any, way: str) -> None:
 def test_encode_leases(benchmark: Any, way: str) -> None:
     frame = lease_frame()
     parse = worker_service_pb2.StreamLeasesResponse.FromString
-    if way == "generated":
-        response = parse(native_codec().encode_leases(AnswerKind.STREAM, frame, NOW_MS * 1000))
-        call = response.SerializeToString
-    else:
-        codec = CODECS[way]()
-        call = lambda: codec.encode_leases(AnswerKind.STREAM, frame, NOW_MS * 1000)  # noqa: E731
+    call = writer(way, parse, lambda codec: codec.encode_leases(AnswerKind.STREAM, frame, NOW_MS * 1000))
     report(benchmark, call, lambda data: len(parse(data).leases.leases) == JOBS)
 
 
@@ -109,10 +108,5 @@ def test_encode_settled(benchmark: Any, way: str) -> None:
     _, batch, _, _ = native_codec().decode_settle(message, SettleKind.STREAM)
     results = packed.SETTLE_RESULT.pack(packed.OP_ACK, 0, 0, 6, 0, 0) * JOBS
     parse = worker_service_pb2.StreamLeasesResponse.FromString
-    if way == "generated":
-        response = parse(native_codec().encode_settled(AnswerKind.STREAM, batch, results))
-        call = response.SerializeToString
-    else:
-        codec = CODECS[way]()
-        call = lambda: codec.encode_settled(AnswerKind.STREAM, batch, results)  # noqa: E731
+    call = writer(way, parse, lambda codec: codec.encode_settled(AnswerKind.STREAM, batch, results))
     report(benchmark, call, lambda data: len(parse(data).settled.items) == JOBS)

@@ -1,10 +1,6 @@
 /* From due to granted: expire, pull, grant. What leaves past the cap stands in wh_spill.c. */
 #include "wh_core_internal.h"
 
-enum {
-    WH_WHEEL_WORK = 16384, /* timers that one tick moves from coarse slots to fine ones: about a quarter of a millisecond */
-};
-
 /* The job was not started within its time. */
 static void expire_job(wh_core *core, uint64_t now_ms, uint32_t reference) {
     static const char text[] = "start timeout";
@@ -17,7 +13,7 @@ static void expire_job(wh_core *core, uint64_t now_ms, uint32_t reference) {
 /* Expired keys, and whether the tick must be called again for more: the output was full, or the wheel's bound on one call ended it. A wheel
  * whose time is past `now` has nothing to give: its late timers wait for its own time. */
 static size_t advance(wh_core *core, wh_wheel *wheel, uint64_t now, bool *more) {
-    size_t work = WH_WHEEL_WORK;
+    size_t work = WH_WHEEL_MOVES_PER_TICK_MAX;
     size_t count = now < wh_wheel_now(wheel) ? 0 : wh_wheel_advance_some(wheel, now, core->expired, WH_EXPIRIES_PER_TICK_MAX, &work);
     *more |= count == WH_EXPIRIES_PER_TICK_MAX || work == 0;
     return count;

@@ -7,6 +7,7 @@
  * That what they read is right is for the Python tests; here they only stay within bounds.
  */
 #include "wh_client.h"
+#include "wh_test.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -14,23 +15,6 @@
 #include <time.h>
 
 enum { MESSAGE_BYTES_MAX = 2048 };
-
-static uint64_t seed, state;
-
-#define REQUIRE(condition)                                                                                    \
-    do {                                                                                                      \
-        if (!(condition)) {                                                                                   \
-            fprintf(stderr, "%s:%d: %s (seed %" PRIu64 ")\n", __FILE__, __LINE__, #condition, seed);          \
-            exit(1);                                                                                          \
-        }                                                                                                     \
-    } while (0)
-
-static uint64_t draw(uint64_t below) { /* splitmix64 */
-    uint64_t x = state += UINT64_C(0x9e3779b97f4a7c15);
-    x = (x ^ (x >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
-    x = (x ^ (x >> 27)) * UINT64_C(0x94d049bb133111eb);
-    return (x ^ (x >> 31)) % below;
-}
 
 static wh_span text(const char *literal) {
     return (wh_span){(const uint8_t *)literal, strlen(literal)};
@@ -44,15 +28,15 @@ static uint8_t *put_text(uint8_t *out, uint32_t field, const char *literal) {
 static size_t make_inner(uint8_t *out) {
     uint8_t *at = out;
     at = put_text(at, 1, "0123456789abcdef01234567");
-    at = draw(2) ? put_text(at, 2, "00000000000000000000000001") : wh_pb_put_number(at, 2, draw(6));
-    at = draw(2) ? put_text(at, 3, "type") : wh_pb_put_number(at, 3, draw(20));
-    at = draw(2) ? put_text(at, 4, "payload") : wh_pb_put_number(at, 4, 1);
+    at = below(2) ? put_text(at, 2, "00000000000000000000000001") : wh_pb_put_number(at, 2, below(6));
+    at = below(2) ? put_text(at, 3, "type") : wh_pb_put_number(at, 3, below(20));
+    at = below(2) ? put_text(at, 4, "payload") : wh_pb_put_number(at, 4, 1);
     at = put_text(at, 5, "queue \xc3\xa9");
     at = wh_pb_put_number(at, 7, 3);
     at = wh_pb_put_number(at, 9, UINT64_MAX);
     at = wh_pb_put_number(at, 12, UINT64_C(1) << 40);
-    for (uint64_t labels = draw(4); labels > 0; labels--) {
-        at = wh_label_put(at, text("key"), text(draw(2) ? "value" : ""));
+    for (uint64_t labels = below(4); labels > 0; labels--) {
+        at = wh_label_put(at, text("key"), text(below(2) ? "value" : ""));
         at = put_text(at, 14, "\x0a\x01" "a\x12\x01" "b");
     }
     at = put_text(at, 15, "trace");
@@ -61,19 +45,19 @@ static size_t make_inner(uint8_t *out) {
 
 static size_t make_message(uint8_t *out) {
     uint8_t inner[512], body[MESSAGE_BYTES_MAX / 2], *at = body;
-    at = wh_pb_put_number(at, 1, draw(2));
-    for (uint64_t count = draw(3); count > 0; count--) {
-        at = wh_pb_put_bytes(at, 1 + (uint32_t)draw(2), inner, make_inner(inner));
+    at = wh_pb_put_number(at, 1, below(2));
+    for (uint64_t count = below(3); count > 0; count--) {
+        at = wh_pb_put_bytes(at, 1 + (uint32_t)below(2), inner, make_inner(inner));
     }
-    return (size_t)(wh_pb_put_bytes(out, 1 + (uint32_t)draw(4), body, (size_t)(at - body)) - out);
+    return (size_t)(wh_pb_put_bytes(out, 1 + (uint32_t)below(4), body, (size_t)(at - body)) - out);
 }
 
 static size_t damage(uint8_t *message, size_t length) {
-    for (uint64_t count = draw(4); count > 0 && length > 0; count--) {
-        size_t at = draw(length);
-        switch (draw(3)) {
-        case 0: message[at] = (uint8_t)draw(256); break;
-        case 1: message[at] ^= (uint8_t)(1 << draw(8)); break;
+    for (uint64_t count = below(4); count > 0 && length > 0; count--) {
+        size_t at = below(length);
+        switch (below(3)) {
+        case 0: message[at] = (uint8_t)below(256); break;
+        case 1: message[at] ^= (uint8_t)(1 << below(8)); break;
         default: length = at;
         }
     }
@@ -136,22 +120,22 @@ static uint8_t *exact(size_t size) {
 
 static void write_some(void) {
     static const char *const TEXTS[] = {"", "a", "0123456789abcdef01234567"};
-    wh_span words[6], long_text = {exact(20000), draw(20000)};
+    wh_span words[6], long_text = {exact(20000), below(20000)};
     memset((void *)(uintptr_t)long_text.data, 'x', 20000);
     for (int i = 0; i < 6; i++) {
-        words[i] = text(TEXTS[draw(3)]);
+        words[i] = text(TEXTS[below(3)]);
     }
-    wh_job_words job = {words[0], words[1], words[2], words[3], words[4], words[5], (uint32_t)draw(1 << 20), draw(2)};
+    wh_job_words job = {words[0], words[1], words[2], words[3], words[4], words[5], (uint32_t)below(1 << 20), below(2)};
     size_t size = wh_job_words_size(&job);
     uint8_t *head = exact(size);
     REQUIRE(wh_job_words_put(head, &job) == head + size);
-    int64_t seconds = (int64_t)draw(UINT64_MAX) >> draw(64);
-    int32_t nanos = (int32_t)draw(1000000000) - 500000000;
-    uint32_t when = (uint32_t)draw(2) * 5;
+    int64_t seconds = (int64_t)below(UINT64_MAX) >> below(64);
+    int32_t nanos = (int32_t)below(1000000000) - 500000000;
+    uint32_t when = (uint32_t)below(2) * 5;
     size_t whole = wh_job_element_size(size, long_text.length, when, seconds, nanos);
     uint8_t *element = exact(whole);
     REQUIRE(wh_job_element_put(element, (wh_span){head, size}, long_text, when, seconds, nanos) == element + whole);
-    uint64_t receive_us = draw(2) * draw(UINT64_MAX);
+    uint64_t receive_us = below(2) * below(UINT64_MAX);
     size_t ack_size = wh_ack_size(words[0].length, long_text.length, receive_us);
     uint8_t *ack = exact(ack_size);
     REQUIRE(wh_ack_put(ack, words[0], long_text, receive_us) == ack + ack_size);

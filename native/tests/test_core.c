@@ -11,6 +11,7 @@
 #include "wh_core.h"
 #include "wh_memory.h"
 #include "wh_model.h"
+#include "wh_test.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -19,7 +20,7 @@
 
 enum { STEPS = 1500, ITEMS = 24, TOKENS = 512, IDS = 512, BUFFER = 1 << 16 };
 
-static uint64_t seed, state, allocations_left = UINT64_MAX;
+static uint64_t allocations_left = UINT64_MAX;
 
 void *wh_allocate(size_t bytes);
 
@@ -60,25 +61,6 @@ void *wh_aligned(size_t bytes) {
 
 void *wh_realloc(void *block, size_t bytes) {
     return is_out() ? NULL : realloc(block, bytes);
-}
-
-#define REQUIRE(condition)                                                                                    \
-    do {                                                                                                      \
-        if (!(condition)) {                                                                                   \
-            fprintf(stderr, "%s:%d: %s (seed %" PRIu64 ")\n", __FILE__, __LINE__, #condition, seed);          \
-            exit(1);                                                                                          \
-        }                                                                                                     \
-    } while (0)
-
-static uint64_t draw(void) { /* splitmix64 */
-    uint64_t x = state += UINT64_C(0x9e3779b97f4a7c15);
-    x = (x ^ (x >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
-    x = (x ^ (x >> 27)) * UINT64_C(0x94d049bb133111eb);
-    return x ^ (x >> 31);
-}
-
-static uint64_t below(uint64_t limit) {
-    return draw() % limit;
 }
 
 typedef struct {

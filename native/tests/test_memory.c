@@ -7,6 +7,7 @@
  */
 #define _GNU_SOURCE
 #include "wh_memory.h"
+#include "wh_test.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -21,14 +22,6 @@
 #endif
 
 enum { STRIDE = 4096, LARGEST = 300 << 20 };
-
-#define REQUIRE(condition)                                                              \
-    do {                                                                                \
-        if (!(condition)) {                                                             \
-            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition);             \
-            exit(1);                                                                    \
-        }                                                                               \
-    } while (0)
 
 #ifdef __linux__
 /* Whether one line of /proc/self/maps holds the whole range. */

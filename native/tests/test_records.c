@@ -7,6 +7,7 @@
  */
 #include "wh_memory.h"
 #include "wh_records.h"
+#include "wh_test.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -15,21 +16,6 @@
 #include <time.h>
 
 enum { MANY = 400000, STEPS = 2000000, LENGTH_MAX = 1200, KEPT = WH_IDLE_ARENAS_KEPT * WH_RECORD_ARENA };
-
-static uint64_t seed, state;
-
-#define REQUIRE(condition)                                                                                    \
-    do {                                                                                                      \
-        if (!(condition)) {                                                                                   \
-            fprintf(stderr, "%s:%d: %s (seed %" PRIu64 ")\n", __FILE__, __LINE__, #condition, seed);          \
-            exit(1);                                                                                          \
-        }                                                                                                     \
-    } while (0)
-
-static uint32_t below(uint32_t limit) {
-    state = state * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
-    return (uint32_t)((state >> 33) % limit);
-}
 
 static uint8_t *held[MANY];
 static uint32_t lengths[MANY];

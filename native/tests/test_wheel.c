@@ -6,6 +6,7 @@
  * It brings its own wh_allocate (native/wheel/wh_wheel_memory.c stays out of the link), which fails on demand.
  */
 #include "wh_wheel.h"
+#include "wh_test.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -15,32 +16,12 @@
 
 enum { KEYS = 400, STEPS = 3000 };
 
-static uint64_t seed, state;
 static int memory_is_out;
 
 void *wh_allocate(size_t bytes);
 
 void *wh_allocate(size_t bytes) {
     return memory_is_out ? NULL : aligned_alloc(64, (bytes + 63) / 64 * 64);
-}
-
-#define REQUIRE(condition)                                                                                    \
-    do {                                                                                                      \
-        if (!(condition)) {                                                                                   \
-            fprintf(stderr, "%s:%d: %s (seed %" PRIu64 ")\n", __FILE__, __LINE__, #condition, seed);          \
-            exit(1);                                                                                          \
-        }                                                                                                     \
-    } while (0)
-
-static uint64_t draw(void) { /* splitmix64 */
-    uint64_t x = state += UINT64_C(0x9e3779b97f4a7c15);
-    x = (x ^ (x >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
-    x = (x ^ (x >> 27)) * UINT64_C(0x94d049bb133111eb);
-    return x ^ (x >> 31);
-}
-
-static uint64_t below(uint64_t limit) {
-    return draw() % limit;
 }
 
 /* The oracle: per key the effective due time and the order of arming. */

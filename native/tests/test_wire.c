@@ -6,6 +6,7 @@
  * That the answers are right is for the Python tests; here they only stay within bounds and agree with each other.
  */
 #include "wh_wire.h"
+#include "wh_test.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -13,23 +14,6 @@
 #include <time.h>
 
 enum { MESSAGE_BYTES_MAX = 4096 };
-
-static uint64_t seed, state;
-
-#define REQUIRE(condition)                                                                                    \
-    do {                                                                                                      \
-        if (!(condition)) {                                                                                   \
-            fprintf(stderr, "%s:%d: %s (seed %" PRIu64 ")\n", __FILE__, __LINE__, #condition, seed);          \
-            exit(1);                                                                                          \
-        }                                                                                                     \
-    } while (0)
-
-static uint64_t draw(uint64_t below) { /* splitmix64 */
-    uint64_t x = state += UINT64_C(0x9e3779b97f4a7c15);
-    x = (x ^ (x >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
-    x = (x ^ (x >> 27)) * UINT64_C(0x94d049bb133111eb);
-    return (x ^ (x >> 31)) % below;
-}
 
 static wh_wire_rules make_rules(void) {
     wh_wire_rules rules = {
@@ -57,7 +41,7 @@ static size_t make_job(uint8_t *out) {
     at += put_text(out + at, 1, "email");
     at += put_text(out + at, 2, "send");
     at += put_text(out + at, 3, "payload of a job");
-    at += put_text(out + at, draw(2) ? 4 : 5, "\x08\x05\x10\x07");
+    at += put_text(out + at, below(2) ? 4 : 5, "\x08\x05\x10\x07");
     at += put_text(out + at, 7, "\x0a\x01" "a\x12\x01" "b");
     at += put_text(out + at, 7, "\x0a\x01" "c\x12\x03" "d\xc3\xa9");
     at += put_text(out + at, 8, "key");
@@ -69,15 +53,15 @@ static size_t make_job(uint8_t *out) {
 }
 
 static size_t make_item(uint8_t *out) {
-    size_t at = put_text(out, 1, draw(4) ? "0123456789abcdef01234567" : "no token");
-    at += put_text(out + at, 2, draw(4) ? "short" : "a text that is longer than forty bytes \xc3\xa9\xc3\xa9");
-    return at + (draw(2) ? put_text(out + at, 3, "\x08\x05") : 0);
+    size_t at = put_text(out, 1, below(4) ? "0123456789abcdef01234567" : "no token");
+    at += put_text(out + at, 2, below(4) ? "short" : "a text that is longer than forty bytes \xc3\xa9\xc3\xa9");
+    return at + (below(2) ? put_text(out + at, 3, "\x08\x05") : 0);
 }
 
 static size_t make_message(uint8_t *out, int of_jobs, uint32_t field) {
     uint8_t inner[512];
     size_t at = 0;
-    for (uint64_t count = draw(4); count > 0; count--) {
+    for (uint64_t count = below(4); count > 0; count--) {
         size_t length = of_jobs ? make_job(inner) : make_item(inner);
         at = (size_t)(wh_pb_put_bytes(out + at, field, inner, length) - out);
     }
@@ -85,14 +69,14 @@ static size_t make_message(uint8_t *out, int of_jobs, uint32_t field) {
 }
 
 static size_t damage(uint8_t *message, size_t length) {
-    for (uint64_t edits = draw(5); edits > 0 && length > 0; edits--) {
-        size_t at = draw(length);
-        switch (draw(4)) {
-        case 0: message[at] = (uint8_t)draw(256); break;
-        case 1: message[at] ^= (uint8_t)(1u << draw(8)); break;
+    for (uint64_t edits = below(5); edits > 0 && length > 0; edits--) {
+        size_t at = below(length);
+        switch (below(4)) {
+        case 0: message[at] = (uint8_t)below(256); break;
+        case 1: message[at] ^= (uint8_t)(1u << below(8)); break;
         case 2: length = at; break;
         default: {
-            size_t more = 1 + draw(length - at);
+            size_t more = 1 + below(length - at);
             if (length + more <= MESSAGE_BYTES_MAX) {
                 memmove(message + at + more, message + at, length - at);
                 length += more;
@@ -137,13 +121,13 @@ static void try_settle(const wh_wire_rules *rules, wh_span message, int kind) {
     if (wh_settle_decode(rules, message, kind, &scan, out, &written) == WH_OK) {
         REQUIRE(written >= 8 && written <= scan.bound);
         for (size_t i = 0; i < (size_t)scan.count * 16; i++) {
-            results[i] = (uint8_t)draw(256);
+            results[i] = (uint8_t)below(256);
         }
         wh_span batch = {out, written}, answers = {results, (size_t)scan.count * 16};
         size_t bound = wh_settled_encode_bound(batch, answers);
         REQUIRE(bound != WH_SIZE_INVALID);
         uint8_t *answer = malloc(bound);
-        REQUIRE(answer && wh_settled_encode(rules, (int)draw(2), batch, answers, answer) <= bound);
+        REQUIRE(answer && wh_settled_encode(rules, (int)below(2), batch, answers, answer) <= bound);
         free(answer);
     }
     free(out);
@@ -167,7 +151,7 @@ static size_t make_frame(uint8_t *out) {
 
 static int try_frame(wh_span frame) {
     size_t body = 0;
-    int kind = (int)draw(2);
+    int kind = (int)below(2);
     size_t size = wh_leases_size(kind, frame, 5, &body);
     if (size == WH_SIZE_INVALID) {
         return 0;
@@ -181,17 +165,17 @@ static int try_frame(wh_span frame) {
 
 static void one_round(const wh_wire_rules *rules) {
     uint8_t message[MESSAGE_BYTES_MAX];
-    int kind = 1 + (int)draw(3);
+    int kind = 1 + (int)below(3);
     size_t length = damage(message, make_message(message, 1, kind == WH_SUBMIT_CREATE ? 1 : 3));
     uint8_t *copy = just(message, length);
     try_submit(rules, (wh_span){copy, length}, kind);
     free(copy);
 
-    kind = (int)draw(5);
-    length = make_message(message, 0, kind == WH_SETTLE_STREAM ? 1 + (uint32_t)draw(3) : 3);
+    kind = (int)below(5);
+    length = make_message(message, 0, kind == WH_SETTLE_STREAM ? 1 + (uint32_t)below(3) : 3);
     if (kind == WH_SETTLE_STREAM) {
         uint8_t whole[MESSAGE_BYTES_MAX];
-        length = (size_t)(wh_pb_put_bytes(whole, 3 + (uint32_t)draw(2), message, length) - whole);
+        length = (size_t)(wh_pb_put_bytes(whole, 3 + (uint32_t)below(2), message, length) - whole);
         memcpy(message, whole, length);
     }
     length = damage(message, length);

@@ -208,4 +208,39 @@ static inline bool wh_chain_append(wh_slab *slab, wh_chain *chain, wh_record rec
     return true;
 }
 
+/* Puts a record where (due, now) says. false: no memory, nothing changed. */
+static inline bool wh_place(wh_wheel *wheel, wh_record record) {
+    uint32_t slot = wh_slot_of(record.due, wheel->now);
+    wh_chain *chain = &wheel->slots[slot];
+    bool was_empty = chain->head == NULL;
+    if (!wh_chain_append(&wheel->slab, chain, record))
+        return false;
+    if (was_empty) {
+        wh_mark_slot(wheel, slot);
+        wheel->near_chains |= slot < WH_NEAR_SLOTS;
+    }
+    return true;
+}
+
+static inline void wh_sweep_if_needed(wh_wheel *wheel) {
+    if (wheel->records - wheel->live > wheel->live / 2 + WH_DEAD_TOLERATED + (wheel->sorted_count - wheel->sorted_at))
+        wh_sweep(wheel);
+}
+
+/* Finds the first occupied slot. All slots of a level come before all of the next: false when there is none. */
+static inline bool wh_first_slot(const wh_wheel *wheel, uint32_t *slot, unsigned *level) {
+    for (unsigned at = 0; at < WH_LEVELS; at++) {
+        if (wheel->summary[at] == 0)
+            continue;
+        uint32_t word = (wh_level_base[at] >> 6) + (uint32_t)__builtin_ctzll(wheel->summary[at]);
+        *slot = word * 64 + (uint32_t)__builtin_ctzll(wheel->words[word]);
+        *level = at;
+        return true;
+    }
+    return false;
+}
+
+/* Drops the dead records at the front of a slot; false when that empties it. */
+bool wh_trim(wh_wheel *wheel, uint32_t slot);
+
 #endif

@@ -99,24 +99,6 @@ static int next_message(wh_pb_reader *reader, uint32_t field, wh_span *span) {
     return 0;
 }
 
-static bool read_uint32(wh_pb_reader *reader, uint32_t *value) {
-    uint64_t number;
-    if (!wh_pb_varint(reader, &number)) {
-        return false;
-    }
-    *value = (uint32_t)number;
-    return true;
-}
-
-static bool read_bool(wh_pb_reader *reader, bool *value) {
-    uint64_t number;
-    if (!wh_pb_varint(reader, &number)) {
-        return false;
-    }
-    *value = number != 0;
-    return true;
-}
-
 static bool read_result(wh_span message, wh_job_result *result) {
     wh_pb_reader reader = wh_pb_over(message);
     wh_span reason;
@@ -128,9 +110,9 @@ static bool read_result(wh_span message, wh_job_result *result) {
         }
         switch (tag) {
         case WH_PB_TAG(1, WH_PB_BYTES): well = wh_pb_string(&reader, &result->job_id); break;
-        case WH_PB_TAG(2, WH_PB_VARINT): well = read_uint32(&reader, &result->code); break;
+        case WH_PB_TAG(2, WH_PB_VARINT): well = wh_pb_uint32(&reader, &result->code); break;
         case WH_PB_TAG(3, WH_PB_BYTES): well = wh_pb_string(&reader, &result->field); break;
-        case WH_PB_TAG(4, WH_PB_VARINT): well = read_bool(&reader, &result->duplicate); break;
+        case WH_PB_TAG(4, WH_PB_VARINT): well = wh_pb_bool(&reader, &result->duplicate); break;
         case WH_PB_TAG(5, WH_PB_BYTES): well = wh_pb_string(&reader, &reason); break;
         default: well = wh_pb_skip(&reader, tag, WH_PB_DEPTH - 1);
         }
@@ -242,8 +224,8 @@ static bool read_lease_field(wh_pb_reader *reader, uint32_t tag, wh_client_lease
     case WH_PB_TAG(4, WH_PB_BYTES): return wh_pb_bytes(reader, &lease->payload);
     case WH_PB_TAG(5, WH_PB_BYTES): return wh_pb_string(reader, &lease->queue);
     case WH_PB_TAG(6, WH_PB_BYTES): return wh_pb_string(reader, &lease->name_space);
-    case WH_PB_TAG(7, WH_PB_VARINT): return read_uint32(reader, &lease->attempt);
-    case WH_PB_TAG(8, WH_PB_VARINT): return read_uint32(reader, &lease->max_attempts);
+    case WH_PB_TAG(7, WH_PB_VARINT): return wh_pb_uint32(reader, &lease->attempt);
+    case WH_PB_TAG(8, WH_PB_VARINT): return wh_pb_uint32(reader, &lease->max_attempts);
     case WH_PB_TAG(9, WH_PB_VARINT):
         well = wh_pb_varint(reader, &number);
         lease->schedule_ms = well ? (int64_t)number : 0;
@@ -252,12 +234,12 @@ static bool read_lease_field(wh_pb_reader *reader, uint32_t tag, wh_client_lease
         well = wh_pb_varint(reader, &number);
         lease->expire_ms = well ? (int64_t)number : 0;
         return well;
-    case WH_PB_TAG(11, WH_PB_VARINT): return read_uint32(reader, &lease->lease_ms);
+    case WH_PB_TAG(11, WH_PB_VARINT): return wh_pb_uint32(reader, &lease->lease_ms);
     case WH_PB_TAG(12, WH_PB_VARINT): return wh_pb_varint(reader, &lease->fencing);
-    case WH_PB_TAG(13, WH_PB_VARINT): return read_uint32(reader, &lease->priority);
+    case WH_PB_TAG(13, WH_PB_VARINT): return wh_pb_uint32(reader, &lease->priority);
     case WH_PB_TAG(LEASE_LABELS, WH_PB_BYTES): return count_label(reader, lease);
     case WH_PB_TAG(15, WH_PB_BYTES): return wh_pb_string(reader, &lease->trace);
-    case WH_PB_TAG(16, WH_PB_VARINT): return read_bool(reader, &lease->redelivery);
+    case WH_PB_TAG(16, WH_PB_VARINT): return wh_pb_bool(reader, &lease->redelivery);
     default: return wh_pb_skip(reader, tag, WH_PB_DEPTH - 2);
     }
 }
@@ -293,8 +275,8 @@ static bool read_settled_field(wh_pb_reader *reader, uint32_t tag, wh_settled_it
     wh_span field;
     switch (tag) {
     case WH_PB_TAG(1, WH_PB_BYTES): return wh_pb_bytes(reader, &item->token);
-    case WH_PB_TAG(2, WH_PB_VARINT): return read_uint32(reader, &item->operation);
-    case WH_PB_TAG(3, WH_PB_VARINT): return read_uint32(reader, &item->code);
+    case WH_PB_TAG(2, WH_PB_VARINT): return wh_pb_uint32(reader, &item->operation);
+    case WH_PB_TAG(3, WH_PB_VARINT): return wh_pb_uint32(reader, &item->code);
     case WH_PB_TAG(7, WH_PB_BYTES): return wh_pb_string(reader, &field);
     default: return wh_pb_skip(reader, tag, WH_PB_DEPTH - 2);
     }

@@ -49,15 +49,6 @@ static bool read_double(wh_pb_reader *reader, double *value) {
     return true;
 }
 
-static bool read_uint32(wh_pb_reader *reader, uint32_t *value) {
-    uint64_t number;
-    if (!wh_pb_varint(reader, &number)) {
-        return false;
-    }
-    *value = (uint32_t)number;
-    return true;
-}
-
 static bool merge_policy(wh_job_message *job, wh_span message, int depth) {
     wh_pb_reader reader = wh_pb_over(message);
     uint32_t tag;
@@ -68,7 +59,7 @@ static bool merge_policy(wh_job_message *job, wh_span message, int depth) {
         }
         switch (tag) {
         case WH_PB_TAG(1, WH_PB_VARINT):
-            well = read_uint32(&reader, &job->max_attempts);
+            well = wh_pb_uint32(&reader, &job->max_attempts);
             break;
         case WH_PB_TAG(2, WH_PB_BYTES):
             job->has_initial = true;
@@ -179,7 +170,7 @@ static bool read_field(wh_pb_reader *reader, wh_job_message *job, uint32_t tag, 
         return read_when(reader, job, tag >> 3, depth);
     case WH_PB_TAG(6, WH_PB_VARINT):
         job->has_priority = true;
-        return read_uint32(reader, &job->priority);
+        return wh_pb_uint32(reader, &job->priority);
     case WH_PB_TAG(7, WH_PB_BYTES):
         return wh_pb_bytes(reader, &span) && merge_label(job, span, depth - 1);
     case WH_PB_TAG(8, WH_PB_BYTES):

@@ -91,6 +91,25 @@ static inline bool wh_pb_fixed64(wh_pb_reader *reader, uint64_t *value) {
     return true;
 }
 
+/* A number of 32 bits: what a longer one has above is dropped, as the official parsers do. */
+static inline bool wh_pb_uint32(wh_pb_reader *reader, uint32_t *value) {
+    uint64_t number;
+    if (!wh_pb_varint(reader, &number)) {
+        return false;
+    }
+    *value = (uint32_t)number;
+    return true;
+}
+
+static inline bool wh_pb_bool(wh_pb_reader *reader, bool *value) {
+    uint64_t number;
+    if (!wh_pb_varint(reader, &number)) {
+        return false;
+    }
+    *value = number != 0;
+    return true;
+}
+
 /* Bytes that a varint takes: one for each 7 bits begun; 9/64 stands for 1/7 and is exact for up to 64 bits. */
 static inline size_t wh_pb_varint_size(uint64_t value) {
     return (size_t)((63 - __builtin_clzll(value | 1)) * 9 + 73) >> 6;

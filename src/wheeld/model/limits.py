@@ -202,6 +202,8 @@ CLOCK_READS_MAX: Final = 8
 GRANTS_PER_TICK_MAX: Final = 1024
 """A turn of the driver grants and gives out this many: about 0.4 ms; what is left has the next turn."""
 EXPIRIES_PER_TICK_MAX: Final = 2048
+WHEEL_MOVES_PER_TICK_MAX: Final = 16384
+"""Timers that one tick moves from a wheel's coarse slots to fine ones."""
 QUEUE_TURN_JOBS: Final = 256
 """Jobs that one queue is granted before the next one has its turn."""
 SPILL_JOBS_PER_TICK_MAX: Final = 4096

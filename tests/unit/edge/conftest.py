@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
@@ -50,6 +51,12 @@ class Edge:
     @property
     def admin(self) -> Any:
         return AdminServiceStub(self.channel)  # type: ignore[no-untyped-call]
+
+    async def idle(self) -> None:
+        """Return when every call has left the server, which may hear of its own answer later than the client."""
+        async with asyncio.timeout(10):
+            while self.counts.in_flight:
+                await asyncio.sleep(0.001)
 
 
 @pytest.fixture

@@ -75,9 +75,7 @@ async def test_a_caller_that_leaves_gives_its_leases_back(edge: Edge) -> None:
     await edge.driver.until(lambda: bool(edge.driver.streams))
     call.cancel()
     await asyncio.wait([waiting])
-    async with asyncio.timeout(10):
-        while edge.counts.in_flight:  # until the daemon has heard of it, the call would be answered
-            await asyncio.sleep(0.001)
+    await edge.idle()  # until the daemon has heard of it, the call would be answered
     edge.driver.hold.set()
     await edge.driver.until(lambda: bool(edge.driver.settles))
     session, batch = edge.driver.settles[0]
