@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from tests.e2e.checker.history import (
     Verdict,
 )
 from tests.e2e.checker.records import Recorder, read_all
+from tests.e2e.harness.daemon import wait_until
 
 S = 1_000_000
 DUE_MS = 2000
@@ -156,3 +158,18 @@ def test_half_a_line_is_ignored(tmp_path: Path) -> None:
     with (tmp_path / "a.jsonl").open("a") as file:
         file.write(json.dumps(["crash", 6, "wor"])[:-3])
     assert read_all(tmp_path) == [["crash", 5, "daemon"]]
+
+
+def test_reading_beside_a_writer(tmp_path: Path) -> None:
+    """Lines of many pages, read while they are written: each comes whole or not yet."""
+    recorder = Recorder(tmp_path / "a.jsonl")
+
+    def write() -> None:
+        for _ in range(300):
+            recorder.write("accepted", 1, ["job"] * 5_000)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    wait_until(lambda: len(read_all(tmp_path)) == 300, "all that was written")
+    writer.join()
+    assert {len(line[3]) for line in read_all(tmp_path)} == {5_000}

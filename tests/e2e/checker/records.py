@@ -53,11 +53,12 @@ class Recorder:
 
 
 def read(path: Path) -> Iterator[list[Any]]:
-    """The whole lines of a file."""
-    with path.open("rb") as file:
-        for line in file:
-            if line.endswith(b"\n"):
-                yield json.loads(line)
+    """The whole lines of a file, as one look at it finds them: its writer may be in the middle of the next one."""
+    # One read, then the cut at the last end of a line. Reading line by line meets the end of the file twice when the
+    # writer goes on in between, and takes the second half of a line for a line.
+    whole, _, _ = path.read_bytes().rpartition(b"\n")
+    for line in whole.splitlines():
+        yield json.loads(line)
 
 
 def read_all(folder: Path) -> list[list[Any]]:
