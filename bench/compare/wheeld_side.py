@@ -27,7 +27,7 @@ HOW = {
     "skew": "one lease stream; lease and ack durable",
     "burst": "one lease stream; lease and ack durable",
     "pending": "as in submit; memory of daemon and storekeeper, disk of the store once the journal is folded",
-    "single": "SDK, one await per job",
+    "single": "SDK, one await per job, each a message on its SubmitJobs stream",
     "in_flight": "SDK, one await per job, 256 coroutines; the client shares messages by itself",
 }
 

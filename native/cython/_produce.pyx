@@ -10,7 +10,8 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t
 
 from c_client cimport (
     room_of, span_of, text_of, text_span, wh_job_element_put, wh_job_element_size, wh_job_result, wh_job_words, wh_job_words_put,
-    wh_job_words_size, wh_label_put, wh_label_size, wh_pb_over, wh_pb_reader, wh_results_next,
+    wh_job_words_size, wh_label_put, wh_label_size, wh_pb_over, wh_pb_reader, wh_results_next, wh_submit_answer,
+    wh_submit_answer_of,
 )
 from c_wire cimport wh_span
 
@@ -236,8 +237,16 @@ cdef int check_results(bytes response, Py_ssize_t jobs) except -1:
     return 0
 
 
+def read_answer_head(bytes response not None):
+    """What a SubmitJobsResponse says as a whole: (batch number, code, retry delay in milliseconds)."""
+    cdef wh_submit_answer found
+    if not wh_submit_answer_of(span_of(response), &found):
+        raise ValueError(f"{len(response)} bytes that are no answer to a batch")
+    return found.batch_number, <int32_t>found.code, found.retry_delay_ms
+
+
 def read_results(bytes response not None, Py_ssize_t jobs, client, type handle_type not None, refused):
-    """What a BatchCreateJobsResponse says of each of `jobs` jobs: a handle, or the error that `refused(code, field)` makes."""
+    """What a SubmitJobsResponse says of each of `jobs` jobs: a handle, or the error that `refused(code, field)` makes."""
     cdef wh_pb_reader reader = wh_pb_over(span_of(response))
     cdef wh_job_result result
     check_results(response, jobs)
@@ -248,7 +257,7 @@ def read_results(bytes response not None, Py_ssize_t jobs, client, type handle_t
 
 
 def answer(bytes response not None, list waiters not None, client, type handle_type not None, refused):
-    """Give each waiter its result of a BatchCreateJobsResponse; as `read_results`. Their tasks go on by `wake`."""
+    """Give each waiter its result of a SubmitJobsResponse; as `read_results`. Their tasks go on by `wake`."""
     cdef wh_pb_reader reader = wh_pb_over(span_of(response))
     cdef wh_job_result result
     cdef Waiter waiter

@@ -24,6 +24,10 @@ cdef extern from "wh_client.h" nogil:
         uint32_t code
         bint duplicate
 
+    ctypedef struct wh_submit_answer:
+        uint64_t batch_number, retry_delay_ms
+        uint32_t code
+
     ctypedef struct wh_client_lease:
         wh_span token, job_id, type, payload, queue, name_space, trace
         int64_t schedule_ms, expire_ms
@@ -45,6 +49,7 @@ cdef extern from "wh_client.h" nogil:
     uint8_t *wh_label_put(uint8_t *out, wh_span key, wh_span value)
     size_t wh_job_element_size(size_t head, size_t payload, uint32_t when, int64_t seconds, int32_t nanos)
     uint8_t *wh_job_element_put(uint8_t *out, wh_span head, wh_span payload, uint32_t when, int64_t seconds, int32_t nanos)
+    bint wh_submit_answer_of(wh_span message, wh_submit_answer *answer)
     int wh_results_next(wh_pb_reader *reader, wh_job_result *result)
     bint wh_stream_member_of(wh_span message, wh_stream_member *member)
     bint wh_lease_frame_scan(wh_span frame, int64_t *fire_time_us, uint32_t *count)

@@ -98,7 +98,11 @@ static void read_all(wh_span message) {
     wh_stream_member member;
     wh_job_result result;
     wh_settled_item item;
+    wh_submit_answer answer;
     wh_pb_reader reader = wh_pb_over(message);
+    if (!wh_submit_answer_of(message, &answer)) {
+        REQUIRE(message.length);
+    }
     while (wh_results_next(&reader, &result) == 1) {
         REQUIRE(wh_pb_utf8(result.job_id.data, result.job_id.length));
     }

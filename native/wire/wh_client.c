@@ -8,7 +8,7 @@ enum {
 };
 
 /* Field of the jobs in a batch, of the results in its answer, and of a Lease's labels. */
-enum { BATCH_JOBS = 3, ANSWER_RESULTS = 1, FRAME_FIRE_TIME = 1, FRAME_LEASES = 2, LEASE_LABELS = 14, SETTLED_ITEMS = 1, SETTLE_ACKS = 1 };
+enum { BATCH_JOBS = 3, ANSWER_RESULTS = 2, FRAME_FIRE_TIME = 1, FRAME_LEASES = 2, LEASE_LABELS = 14, SETTLED_ITEMS = 1, SETTLE_ACKS = 1 };
 
 size_t wh_job_words_size(const wh_job_words *words) {
     size_t size = wh_pb_bytes_size(1, words->queue.length) + wh_pb_bytes_size(1, words->type.length) +
@@ -115,6 +115,30 @@ static bool read_result(wh_span message, wh_job_result *result) {
         case WH_PB_TAG(4, WH_PB_VARINT): well = wh_pb_bool(&reader, &result->duplicate); break;
         case WH_PB_TAG(5, WH_PB_BYTES): well = wh_pb_string(&reader, &reason); break;
         default: well = wh_pb_skip(&reader, tag, WH_PB_DEPTH - 1);
+        }
+        if (!well) {
+            return false;
+        }
+    }
+    return true;
+}
+
+bool wh_submit_answer_of(wh_span message, wh_submit_answer *answer) {
+    wh_pb_reader reader = wh_pb_over(message);
+    wh_span span;
+    uint32_t tag;
+    *answer = (wh_submit_answer){0};
+    while (wh_pb_more(&reader)) {
+        bool well;
+        if (!wh_pb_tag(&reader, &tag)) {
+            return false;
+        }
+        switch (tag) {
+        case WH_PB_TAG(1, WH_PB_VARINT): well = wh_pb_varint(&reader, &answer->batch_number); break;
+        case WH_PB_TAG(3, WH_PB_VARINT): well = wh_pb_uint32(&reader, &answer->code); break;
+        case WH_PB_TAG(4, WH_PB_BYTES): well = wh_pb_string(&reader, &span); break;
+        case WH_PB_TAG(5, WH_PB_VARINT): well = wh_pb_varint(&reader, &answer->retry_delay_ms); break;
+        default: well = wh_pb_skip(&reader, tag, WH_PB_DEPTH);
         }
         if (!well) {
             return false;

@@ -35,7 +35,16 @@ typedef struct {
     bool duplicate;
 } wh_job_result;
 
-/* Next result of a BatchCreateJobsResponse: 1 found, 0 at its end, -1 malformed. */
+/* A SubmitJobsResponse without its results. */
+typedef struct {
+    uint64_t batch_number, retry_delay_ms;
+    uint32_t code;
+} wh_submit_answer;
+
+/* Reads it; false when it is malformed. The results are looked at by wh_results_next alone. */
+bool wh_submit_answer_of(wh_span message, wh_submit_answer *answer);
+
+/* Next result of a SubmitJobsResponse: 1 found, 0 at its end, -1 malformed. */
 int wh_results_next(wh_pb_reader *reader, wh_job_result *result);
 
 /* A Lease; spans point into the message. Labels are counted here and read by wh_label_next. */

@@ -90,8 +90,12 @@ def test_an_ack_is_what_the_generated_classes_write(token: bytes, result: bytes,
 # --- answers --------------------------------------------------------------------------------------------------------
 
 answers = st.builds(
-    lambda results: job_service_pb2.BatchCreateJobsResponse(results=results),
-    st.lists(
+    job_service_pb2.SubmitJobsResponse,
+    batch_number=st.integers(0, 2**64 - 1),
+    code=st.integers(0, 99),
+    reason=texts,
+    retry_delay_ms=st.integers(0, 2**62),
+    results=    st.lists(
         st.builds(
             job_service_pb2.JobResult, job_id=texts, code=st.integers(0, 99), field=texts, duplicate=st.booleans(),
             reason=texts,
@@ -105,6 +109,9 @@ def read(response: bytes, jobs: int) -> list[Any]:
     return _produce.read_results(response, jobs, None, Kept, Exception)
 
 
+head_of = _produce.read_answer_head
+
+
 def told(outcomes: list[Any]) -> list[tuple[Any, ...]]:
     return [each.args if isinstance(each, Exception) else (each.job_id, each.duplicate) for each in outcomes]
 
@@ -116,6 +123,7 @@ def expected(response: Any) -> list[tuple[Any, ...]]:
 @given(answers)
 def test_results(response: Any) -> None:
     data = response.SerializeToString() + UNKNOWN
+    assert head_of(data) == (response.batch_number, response.code, response.retry_delay_ms)
     assert told(read(data, len(response.results))) == expected(response)
 
 
@@ -197,16 +205,17 @@ def damage(data: bytes, seed: int) -> bytes:
 def test_damaged_answers(response: Any, seed: int) -> None:
     data = damage(response.SerializeToString(), seed)
     try:
-        parsed = job_service_pb2.BatchCreateJobsResponse.FromString(data)
+        parsed = job_service_pb2.SubmitJobsResponse.FromString(data)
     except DecodeError:
         parsed = None
     count = 0 if parsed is None else len(parsed.results)
     try:
-        found = told(read(data, count))
+        head, found = head_of(data), told(read(data, count))
     except ValueError:
         assert parsed is None
     else:
         assert parsed is not None and found == expected(parsed)
+        assert head == (parsed.batch_number, parsed.code, parsed.retry_delay_ms % 2**64)
 
 
 @settings(max_examples=400, deadline=None)

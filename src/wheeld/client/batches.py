@@ -1,9 +1,9 @@
-"""Gathers single submits into batches, and sends batches so that none is created twice.
+"""Gathers single submits into batches, and numbers batches so that none is created twice.
 
-Owns: the producer session, its batch numbers, the queue of submits, the batches in flight. Natural batching: a batch
-is what arrived while the ones before were under way; nobody waits for a timer. Invariants: a number is used for one
-content only; a batch keeps its number through all its tries; no batch is begun that would push the oldest open one
-out of the daemon's memory of the session. Per job there is a waiter and its bytes, and no other Python object.
+Owns: the producer session, its batch numbers, the queue of submits, the window. Does not own: how a batch is sent
+(delivery). Natural batching: a batch is what arrived while the ones before were under way; nobody waits for a timer.
+Invariants: a number is used for one content only; no batch is begun that would push the oldest open one out of the
+daemon's memory of the session. Per job there is a waiter and its bytes, and no other Python object.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections import deque
-from collections.abc import Sequence
-from functools import cache
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Final
 
-from wheeld.client.channel import Caller
-from wheeld.client.failures import Unreachable, refusal
+from wheeld.client.delivery import Batch, Delivery
+from wheeld.client.failures import refusal
 from wheeld.client.handle import JobHandle
 from wheeld.model import errors, limits
 from wheeld.model.errors import Misused, Refused, WheeldError
@@ -27,20 +27,12 @@ if TYPE_CHECKING:
 
     from wheeld.client.client import Client
 
-_METHOD: Final = "/wheeld.v1.JobService/BatchCreateJobs"
 _BATCH_BYTES_MAX: Final = limits.MESSAGE_BYTES_MAX - 4 * limits.KIB
 _WAITING_BYTES_MAX: Final = 64 * limits.MIB
 _NUMBERS_AHEAD_MAX: Final = limits.PRODUCER_BATCHES_REMEMBERED // 2
 _WHOLE_JOBS_MAX: Final = 100
 """So many jobs at most are sent as they came; of more, half goes at once. Callers that wait for each of their jobs
 come back together: in one batch they and the daemon would take turns, in two they work at the same time."""
-
-
-@cache
-def _messages() -> Any:
-    from wheeld.wire.pb.v1 import job_service_pb2
-
-    return job_service_pb2
 
 
 def _refused(code: int, field: str) -> Refused:
@@ -50,21 +42,25 @@ def _refused(code: int, field: str) -> Refused:
 class Batcher:
     """Submits of one client on one event loop. Used from that loop only."""
 
-    def __init__(self, channel: grpc.Channel, caller: Caller, batches_in_flight: int, client: Client) -> None:
-        self._method: Any = channel.unary_unary(_METHOD)
-        self._caller = caller
-        self._in_flight_max = batches_in_flight
-        self._client = client
-        self._session = uuid.uuid4().hex
+    def __init__(
+        self,
+        channel: grpc.Channel,
+        client: Client,
+        batches_in_flight: int,
+        timeout_s: float,
+        on_retry: Callable[[], None],
+    ) -> None:
+        self._client, self._in_flight_max = client, batches_in_flight
+        self._delivery = Delivery(channel, client.address, uuid.uuid4().hex, timeout_s, on_retry)
+        self._open = self._delivery.open
         self._next_number = 1
-        self._open: set[int] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
         self._jobs_away = 0
         self._room: deque[asyncio.Future[None]] = deque()
         self._loop = asyncio.get_running_loop()
         self._waiting = Queue(self._loop, self._pump)
         self.submit = self._waiting.submit
         """To be awaited at once: the handle of one encoded job; raises what became of it otherwise."""
+        self.abandon = self._delivery.abandon
 
     @property
     def full(self) -> bool:
@@ -74,9 +70,7 @@ class Batcher:
     async def room(self) -> None:
         """Return when there is room for another job."""
         while self.full:
-            turn = self._loop.create_future()
-            self._room.append(turn)
-            await turn
+            await self._turn()
 
     async def submit_all(self, jobs: Sequence[bytes]) -> list[JobHandle | Refused]:
         """One whole batch past the queue, within the window: a handle or the refusal of each of its jobs."""
@@ -87,33 +81,36 @@ class Batcher:
             raise Refused(errors.INTERNAL, str(error)) from None
 
     async def submit_body(self, body: bytes) -> bytes:
-        """One batch of already joined jobs; the bytes of its response."""
+        """One batch of already joined jobs; the bytes of its SubmitJobsResponse."""
         if len(body) > _BATCH_BYTES_MAX:
             raise Misused(errors.BATCH_TOO_LARGE, f"a batch of {len(body)} bytes; {_BATCH_BYTES_MAX} is the most")
         while not self._may_open():
-            turn = self._loop.create_future()
-            self._room.append(turn)
-            await turn
-        return await self._send(self._take_number(), body)
+            await self._turn()
+        answered: asyncio.Future[bytes] = self._loop.create_future()
+        self._begin(body, partial(self._on_body_settled, answered))
+        return await answered
 
     async def close(self) -> None:
         """Wait for all that is under way."""
         while self._waiting or self._open or self._waiting.pump_due:
-            if self._tasks:
-                await asyncio.wait(self._tasks)
-            else:
-                await asyncio.sleep(0)
+            await self._turn()
+        self._delivery.close()
+
+    async def _turn(self) -> None:
+        """Return after the next change."""
+        turn = self._loop.create_future()
+        self._room.append(turn)
+        await turn
 
     def _may_open(self) -> bool:
         if not self._open:
             return True
-        return len(self._open) < self._in_flight_max and self._next_number - min(self._open) < _NUMBERS_AHEAD_MAX
+        return len(self._open) < self._in_flight_max and self._next_number - next(iter(self._open)) < _NUMBERS_AHEAD_MAX
 
-    def _take_number(self) -> int:
+    def _begin(self, body: bytes, settled: Callable[[bytes, WheeldError | None], None]) -> None:
         number = self._next_number
         self._next_number += 1
-        self._open.add(number)
-        return number
+        self._delivery.begin(Batch(number, body, settled))
 
     def _pump(self) -> None:
         self._waiting.pump_due = False
@@ -122,9 +119,7 @@ class Batcher:
             if not waiters:
                 continue
             self._jobs_away += len(waiters)
-            task = self._loop.create_task(self._run(self._take_number(), body, waiters))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._begin(body, partial(self._on_settled, waiters))
         self._let_in()
 
     def _share(self) -> int:
@@ -140,34 +135,23 @@ class Batcher:
             if not turn.done():
                 turn.set_result(None)
 
-    async def _run(self, number: int, body: bytes, waiters: list[Waiter]) -> None:
-        try:
-            data = await self._send(number, body)
-            answer(data, waiters, self._client, JobHandle, _refused)
-        except asyncio.CancelledError:
-            self._fail(waiters, Unreachable("the event loop ended before the answer came"))
-            raise
-        except WheeldError as error:
-            self._fail(waiters, error)
-        except ValueError as error:
-            self._fail(waiters, Refused(errors.INTERNAL, str(error)))
-        except Exception as error:
-            self._fail(waiters, Refused(errors.INTERNAL, f"the batch could not be sent: {error!r}"))
-        finally:
-            self._jobs_away -= len(waiters)
-            # Not from here: a task cannot go on inside of another.
-            self._loop.call_soon(wake, waiters)
+    def _on_body_settled(self, answered: asyncio.Future[bytes], data: bytes, error: WheeldError | None) -> None:
+        if not answered.done():
+            if error is None:
+                answered.set_result(data)
+            else:
+                answered.set_exception(error)
+        self._pump()
 
-    @staticmethod
-    def _fail(waiters: list[Waiter], error: WheeldError) -> None:
-        for waiter in waiters:
-            waiter.fail(error)
-
-    async def _send(self, number: int, body: bytes) -> bytes:
-        try:
-            head = _messages().BatchCreateJobsRequest(producer_session_id=self._session, batch_number=number)
-            answer: bytes = await self._caller.call(self._method, head.SerializeToString() + body)
-            return answer
-        finally:
-            self._open.discard(number)
-            self._pump()
+    def _on_settled(self, waiters: list[Waiter], data: bytes, error: WheeldError | None) -> None:
+        if error is None:
+            try:
+                answer(data, waiters, self._client, JobHandle, _refused)
+            except ValueError as defect:
+                error = Refused(errors.INTERNAL, str(defect))
+        if error is not None:
+            for waiter in waiters:
+                waiter.fail(error)
+        self._pump()
+        self._jobs_away -= len(waiters)
+        wake(waiters)

@@ -120,7 +120,7 @@ class Client:
         return answers
 
     async def submit_raw_batch(self, body: bytes) -> bytes:
-        """Send joined `encode_job` bytes as one numbered batch; the bytes of its response. For load generators."""
+        """Send joined `encode_job` bytes as one numbered batch; its SubmitJobsResponse. For load generators."""
         return await self._batches().submit_body(body)
 
     async def get(self, job_id: str) -> Job:
@@ -208,7 +208,9 @@ class Client:
                     hint="Make one Client for each running event loop.",
                 )
             self._loop = loop
-            self._batcher = Batcher(self._open(), self._caller, self._batches_in_flight, self)
+            if self._batcher is not None:
+                self._batcher.abandon()
+            self._batcher = Batcher(self._open(), self, self._batches_in_flight, self._timeout_s, self._count_retry)
         return self._batcher
 
     @staticmethod

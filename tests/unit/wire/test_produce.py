@@ -23,7 +23,7 @@ class Kept(Handle):
 
 
 def response(*results: dict[str, Any]) -> bytes:
-    return job_service_pb2.BatchCreateJobsResponse(
+    return job_service_pb2.SubmitJobsResponse(
         results=[job_service_pb2.JobResult(**result) for result in results]
     ).SerializeToString()
 
@@ -58,7 +58,7 @@ async def test_each_task_gets_its_own_answer() -> None:
     assert (last.job_id, last.duplicate) == ("c", True)
 
 
-@pytest.mark.parametrize("data", [b"", response({"job_id": "a"}), response({}, {}, {}), response({}, {}) + b"\x0a\x05"])
+@pytest.mark.parametrize("data", [b"", response({"job_id": "a"}), response({}, {}, {}), response({}, {}) + b"\x12\x05"])
 async def test_an_answer_that_does_not_fit_changes_nothing(data: bytes) -> None:
     waiters, tasks = await tasks_of(2)
     with pytest.raises(ValueError, match="batch of 2"):

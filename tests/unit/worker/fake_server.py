@@ -33,6 +33,7 @@ from wheeld.wire.pb.v1 import (
 )
 
 ACK, NACK, RELEASE, RENEW = 1, 2, 3, 4
+BROKEN = object()
 
 
 def refusal(code: int, *, retry_s: float | None = None) -> Any:
@@ -81,6 +82,8 @@ class FakeDaemon(
         self.batches: dict[tuple[str, int], tuple[bytes, Any]] = {}
         self.batch_sizes: list[int] = []
         self.batch_calls: list[tuple[str, int]] = []
+        self.submit_streams = 0
+        """Open now."""
         self.streams: list[FakeStream] = []
         self.leases: dict[bytes, str] = {}
         self.done: dict[bytes, int] = {}
@@ -141,29 +144,58 @@ class FakeDaemon(
             self.keys[job.idempotency_key] = job_id
         return job_service_pb2.JobResult(job_id=job_id)
 
-    async def BatchCreateJobs(self, request: Any, context: Any) -> Any:  # noqa: N802
-        self.batch_calls.append((request.producer_session_id, request.batch_number))
+    async def SubmitJobs(self, requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:  # noqa: N802
+        answers: asyncio.Queue[Any] = asyncio.Queue()
+        reader = asyncio.create_task(self._read_batches(requests, answers))
+        self.submit_streams += 1
+        try:
+            while (answer := await answers.get()) is not None:
+                if answer is BROKEN:
+                    await context.abort(grpc.StatusCode.UNAVAILABLE, "the connection broke")
+                yield answer
+        finally:
+            self.submit_streams -= 1
+            reader.cancel()
+            await asyncio.wait((reader,))
+            await self.touch()
+
+    async def _read_batches(self, requests: AsyncIterator[Any], answers: asyncio.Queue[Any]) -> None:
+        session = ""
+        async with asyncio.TaskGroup() as group:
+            async for request in requests:
+                session = request.producer_session_id or session
+                group.create_task(self._decide_batch(session, request, answers))
+        answers.put_nowait(None)
+
+    async def _decide_batch(self, session: str, request: Any, answers: asyncio.Queue[Any]) -> None:
+        name = (session, request.batch_number)
+        self.batch_calls.append(name)
         await self.touch()
         if self.gate is not None:
             await self.gate.wait()
+        answer = job_service_pb2.SubmitJobsResponse(batch_number=request.batch_number)
         if self.busy:
             self.busy -= 1
-            await context.abort_with_status(refusal(errors.STORE_BUSY, retry_s=0.01))
-        name = (request.producer_session_id, request.batch_number)
+            answer.code, answer.reason, answer.retry_delay_ms = errors.STORE_BUSY, "STORE_BUSY", 10
+            answers.put_nowait(answer)
+            return
         content = b"".join(job.SerializeToString(deterministic=True) for job in request.jobs)
         known = self.batches.get(name)
         if known is None:
             self.batch_sizes.append(len(request.jobs))
-            answer = job_service_pb2.BatchCreateJobsResponse(results=[self.create(job) for job in request.jobs])
+            answer.results.extend(self.create(job) for job in request.jobs)
             self.batches[name] = (content, answer)
         elif known[0] != content:
-            await context.abort_with_status(refusal(errors.BATCH_CONFLICT))
+            answer.code, answer.reason = errors.BATCH_CONFLICT, "BATCH_CONFLICT"
+            answers.put_nowait(answer)
+            return
         if self.lose_answers:
             self.lose_answers -= 1
-            await context.abort(grpc.StatusCode.UNAVAILABLE, "the connection broke")
+            answers.put_nowait(BROKEN)
+            return
         self.feed()
         await self.touch()
-        return self.batches[name][1]
+        answers.put_nowait(self.batches[name][1])
 
     async def GetJob(self, request: Any, context: Any) -> Any:  # noqa: N802
         if request.job_id not in self.jobs:
