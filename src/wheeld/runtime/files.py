@@ -8,10 +8,16 @@ from __future__ import annotations
 import fcntl
 import os
 import secrets
+import time
 from pathlib import Path
 from typing import Final, Self
 
 LOCK_NAME: Final = "lock"
+ORPHAN_SECONDS_MAX: Final = 10.0
+"""How long the children of a daemon that was killed may take to die: the kernel kills them, but a write or a sync that
+is under way is ended first.
+"""
+ORPHAN_LOOK_SECONDS: Final = 0.01
 
 
 def fsync_directory(path: Path) -> None:
@@ -52,6 +58,14 @@ class DirectoryLockedError(Exception):
         super().__init__(f"{path} is in use: {holder} holds its lock. Stop it first, or name another data directory.")
 
 
+def _lives(pid: int) -> bool:
+    """Whether the process exists and is no zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
 class DirectoryLock:
     """Exclusive right to a data directory, shared with the children that inherit its descriptor.
 
@@ -65,7 +79,21 @@ class DirectoryLock:
 
     @classmethod
     def acquire(cls, directory: Path) -> DirectoryLock:
-        """Take the lock of an existing directory, or raise DirectoryLockedError at once."""
+        """Take the lock of an existing directory, or raise DirectoryLockedError: at once when its holder lives, after
+        a moment when only children of a killed one are left.
+        """
+        give_up_s = time.monotonic() + ORPHAN_SECONDS_MAX
+        while True:
+            try:
+                return cls._take(directory)
+            except DirectoryLockedError as error:
+                holder = error.holder_pid
+                if holder is None or _lives(holder) or time.monotonic() > give_up_s:
+                    raise
+            time.sleep(ORPHAN_LOOK_SECONDS)
+
+    @classmethod
+    def _take(cls, directory: Path) -> DirectoryLock:
         path = directory / LOCK_NAME
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:

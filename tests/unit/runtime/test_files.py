@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -59,3 +60,21 @@ def test_a_child_that_inherits_the_lock_keeps_the_directory(tmp_path: Path) -> N
     finally:
         child.communicate()
     DirectoryLock.acquire(tmp_path).release()
+
+
+def test_what_a_killed_holder_left_behind_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A storekeeper that the kernel is about to end has the lock for a moment longer than its daemon."""
+    holder = (
+        "import subprocess, sys\nfrom pathlib import Path\nfrom wheeld.runtime.files import DirectoryLock\n"
+        f"lock = DirectoryLock.acquire(Path({str(tmp_path)!r}))\n"
+        "subprocess.Popen([sys.executable, '-c', 'input()'], pass_fds=[lock.fileno()])\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", holder], stdin=subprocess.PIPE) as process:
+        assert process.wait() == 0
+        monkeypatch.setattr("wheeld.runtime.files.ORPHAN_SECONDS_MAX", 0.0)
+        with pytest.raises(DirectoryLockedError):
+            DirectoryLock.acquire(tmp_path)
+        monkeypatch.setattr("wheeld.runtime.files.ORPHAN_SECONDS_MAX", 60.0)
+        assert process.stdin is not None
+        threading.Timer(0.1, process.stdin.close).start()
+        DirectoryLock.acquire(tmp_path).release()
