@@ -103,7 +103,7 @@ async def test_an_outcome_follows_its_job_to_the_newer_token(daemon: FakeDaemon,
 async def test_a_silent_daemon_is_left(daemon: FakeDaemon, app: App) -> None:
     daemon.ping_ms = 30
     async with running(daemon, app) as worker:
-        await daemon.until(lambda: len(daemon.streams) == 2)
+        await daemon.until(lambda: len(daemon.streams) >= 2)
         daemon.ping_ms = 10_000
         await daemon.until(lambda: len(daemon.streams) >= 3)
         assert worker.counts["reconnects"] >= 2
