@@ -104,7 +104,7 @@ PLANTED = {
     "a job that nobody submitted": ([*good(), got(3, "t9", 9, job="J9", number=7)], {FOREIGN: 1}),
     "again without a reason": ([*without(6), got(2.5, "t9", 9)], {LOST: 1, UNEXPLAINED: 1}),
     "again after it was done": ([*good(), got(6, "t9", 9)], {UNEXPLAINED: 1}),
-    "again with an older token": ([*without(6)[:6], got(6, "t9", 0)], {LOST: 2, UNEXPLAINED: 1}),
+    "again with an older token": ([*without(6)[:6], got(6, "t9", 0, expire_ms=6001)], {LOST: 2, UNEXPLAINED: 1}),
     "a redelivery without a reconnect": ([*without(6), got(2.5, "t9", 9, redelivery=True)], {LOST: 1, UNEXPLAINED: 1}),
     "a redelivery of what the worker holds": (
         [*without(6), ["connect", int(2.4 * S), "s", ["t1"]], got(2.5, "t9", 9, redelivery=True)],
@@ -144,6 +144,14 @@ def test_explained_delivery(reason: str) -> None:
     verdict = judge([*lines, *EXPLAINED[reason], *end])
     assert not verdict.faults, verdict
     assert verdict.counts[f"again: {reason}"] == 1
+
+
+def test_a_lease_may_be_read_when_another_has_followed_it() -> None:
+    """By a worker that stood still for longer than the lease; while the lease runs, nothing may follow it."""
+    late = got(6, "t0", 0, session="other", expire_ms=2001)
+    assert not judge([*good(), late]).faults
+    running = got(6, "t0", 0, session="other", expire_ms=6001)
+    assert judge([*good(), running]).faults == {UNEXPLAINED: 1}
 
 
 def test_unseen_end_is_not_lost() -> None:
