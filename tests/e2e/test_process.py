@@ -72,7 +72,7 @@ def test_storekeeper_dies_with_its_daemon(make_daemon: MakeDaemon) -> None:
             if frozen:
                 os.kill(keeper, signal.SIGSTOP)
             made.kill()
-            wait_until(lambda pid=keeper: not is_alive(pid), "the storekeeper is gone", 2)
+            wait_until(lambda pid=keeper: not is_alive(pid), "the storekeeper is gone")
             made.start()
             assert calls.get(job_id).job_id == job_id
 
@@ -92,9 +92,11 @@ def test_storekeeper_ignores_signals_to_the_group(fresh_daemon: Daemon) -> None:
 def early_marker(made: Daemon, *, folded: bool = False) -> tuple[Path, int]:
     """Submit a job that can be found in the journal, then enough others behind it; where its payload lies.
 
-    A graceful stop has the store fold all of it; a kill leaves it to the journal."""
+    A graceful stop has the store fold all of it; else a storekeeper that stands still has folded nothing of it."""
     marker = b"the-early-one-" + os.urandom(8).hex().encode()
     made.start()
+    if not folded:
+        os.kill(made.keeper_pid(), signal.SIGSTOP)
     with Calls(made.address) as calls:
         calls.create(payload=marker, delay_ms=3_600_000)
         for _ in range(5):
