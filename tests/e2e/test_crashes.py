@@ -26,9 +26,8 @@ def begin(run: Run) -> Run:
     return run
 
 
-def assert_good(verdict: Verdict, least: int) -> None:
+def assert_good(verdict: Verdict) -> None:
     assert not verdict.faults, verdict
-    assert verdict.counts["accepted"] >= least, "too little load to prove anything"
 
 
 @pytest.mark.parametrize("victim", ["daemon", "keeper", "worker"])
@@ -40,9 +39,9 @@ def test_kill(make_run: MakeRun, victim: str) -> None:
         run.crash(victim)
     if victim == "keeper":
         assert run.daemon.pid == pid and is_alive(pid), "the death of a storekeeper must not end the daemon"
-    verdict = run.finish()
+    verdict = run.finish(100 * count)
     assert verdict.counts[f"crashes of {victim}"] == count
-    assert_good(verdict, 100 * count)
+    assert_good(verdict)
 
 
 def test_kill_in_quick_succession(make_run: MakeRun) -> None:
@@ -55,7 +54,7 @@ def test_kill_in_quick_succession(make_run: MakeRun) -> None:
         run.pause(0.1, 0.9)
     run.daemon.kill()
     run.daemon.start()
-    assert_good(run.finish(), 200)
+    assert_good(run.finish(200))
 
 
 def test_kill_of_anything(make_run: MakeRun) -> None:
@@ -64,7 +63,7 @@ def test_kill_of_anything(make_run: MakeRun) -> None:
     for _ in range(rounds(6)):
         run.pause(0.0, 0.6)
         run.crash(run.rng.choice(("daemon", "keeper", "worker")))
-    assert_good(run.finish(), 500)
+    assert_good(run.finish(500))
 
 
 def test_drain(make_run: MakeRun) -> None:
@@ -75,7 +74,7 @@ def test_drain(make_run: MakeRun) -> None:
         run.count("drain")
         assert run.daemon.stop() == 0, run.daemon.log_tail()
         run.daemon.start()
-    assert_good(run.finish(), 300)
+    assert_good(run.finish(300))
 
 
 def test_freeze(make_run: MakeRun) -> None:
@@ -89,4 +88,4 @@ def test_freeze(make_run: MakeRun) -> None:
         run.pause(2.2, 2.5)
         os.kill(pid, signal.SIGCONT)
         run.pause(0.5, 0.6)
-    assert_good(run.finish(), 300)
+    assert_good(run.finish(300))

@@ -8,9 +8,10 @@ Invariant: the intent is written before the first try; every try of a batch has 
 from __future__ import annotations
 
 import argparse
+import os
 import random
+import select
 import signal
-import threading
 import time
 import uuid
 from pathlib import Path
@@ -29,10 +30,25 @@ CHANNEL_OPTIONS = [
 ]
 
 
+class Stop:
+    """Told by a signal's handler, which may come within any line of the thread that waits: so there is no lock in it,
+    as there is in threading.Event.
+    """
+
+    def __init__(self) -> None:
+        self._fd = os.eventfd(0)
+        signal.signal(signal.SIGTERM, lambda *_: os.eventfd_write(self._fd, 1))
+
+    def wait(self, seconds: float) -> bool:
+        """Whether it was told, before or within so many seconds."""
+        return bool(select.select([self._fd], [], [], seconds)[0])
+
+
 class Producer:
     """See the module."""
 
     def __init__(self, arguments: argparse.Namespace) -> None:
+        self._stop = Stop()
         self._arguments = arguments
         self._rng = random.Random(arguments.seed)
         self._session = uuid.uuid4().hex
@@ -40,18 +56,18 @@ class Producer:
         self._channel = grpc.insecure_channel(arguments.address, CHANNEL_OPTIONS)
         self._stub = job_service_pb2_grpc.JobServiceStub(self._channel)
         self._number = arguments.first_number
-        self.stop = threading.Event()
 
     def run(self) -> None:
         """Submit until told to stop, or `--jobs` are accepted."""
         arguments = self._arguments
         batch_number, next_s = 0, time.monotonic()
         last_number = arguments.first_number + arguments.jobs
-        while not self.stop.is_set() and (not arguments.jobs or self._number < last_number):
+        stopped = False
+        while not stopped and (not arguments.jobs or self._number < last_number):
             batch_number += 1
             self._submit(batch_number, arguments.batch)
             next_s += arguments.batch / arguments.rate
-            self.stop.wait(max(0.0, next_s - time.monotonic()))
+            stopped = self._stop.wait(max(0.0, next_s - time.monotonic()))
 
     def _submit(self, batch_number: int, size: int) -> None:
         base_ms = now_us() // 1000
@@ -82,7 +98,7 @@ class Producer:
             except grpc.RpcError as error:
                 if error.code() not in RETRIED:
                     raise
-                if self.stop.wait(RETRY_S):
+                if self._stop.wait(RETRY_S):
                     return None
 
 
@@ -104,9 +120,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=0, help="0: until SIGTERM")
     parser.add_argument("--first-number", type=int, default=1)
     parser.add_argument("--seed", type=int, default=1)
-    producer = Producer(parser.parse_args())
-    signal.signal(signal.SIGTERM, lambda *_: producer.stop.set())
-    producer.run()
+    Producer(parser.parse_args()).run()
 
 
 if __name__ == "__main__":

@@ -5,7 +5,9 @@ Owns the processes of the run and the folder of its records. Invariant: nothing 
 
 from __future__ import annotations
 
+import os
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -15,7 +17,7 @@ import grpc
 
 from tests.e2e.checker.history import SUCCEEDED, History, Verdict
 from tests.e2e.checker.records import CRASH, STATE, Recorder, read_all
-from tests.e2e.harness.daemon import ROOT, Daemon, die_with_parent, environment, wait_until
+from tests.e2e.harness.daemon import PATIENCE_S, ROOT, Daemon, die_with_parent, environment, wait_until
 from wheeld.wire.pb.v1 import job_service_pb2 as pb
 from wheeld.wire.pb.v1 import job_service_pb2_grpc
 
@@ -83,8 +85,8 @@ class Run:
             self.daemon.start()
         elif victim == "keeper":
             pid = self.daemon.keeper_pid()
-            subprocess.run(["/bin/kill", "-9", str(pid)], check=True)
-            wait_until(lambda: self.daemon.find_keeper() not in (0, pid), "a new storekeeper runs", 15)
+            os.kill(pid, signal.SIGKILL)
+            wait_until(lambda: self.daemon.find_keeper() not in (0, pid), "a new storekeeper runs")
         else:
             worker = self.workers.pop(self.rng.randrange(len(self.workers)))
             worker.kill()
@@ -98,10 +100,14 @@ class Run:
     # -- the end -----------------------------------------------------------------
     def stop_producers(self) -> None:
         """Let each finish its batch."""
+        # One that is still on its way up does not listen yet; it makes its record when it does.
+        wait_until(
+            lambda: len(list(self.records.glob("producer-*.jsonl"))) == len(self.producers), "the producers are up"
+        )
         for producer in self.producers:
             producer.terminate()
         for producer in self.producers:
-            code = producer.wait(30)
+            code = producer.wait(PATIENCE_S)
             assert code == 0, f"a producer failed:\n{self.logs()}"
 
     def history(self) -> History:
@@ -112,8 +118,11 @@ class Run:
         """Jobs that were accepted so far."""
         return len(self.history().accepted)
 
-    def finish(self, patience_s: float = 40.0) -> Verdict:
-        """Wait until every accepted job is done, ask the daemon for those whose end nobody saw, and judge."""
+    def finish(self, least: int = 0, patience_s: float = 120.0) -> Verdict:
+        """Wait until at least so many jobs are accepted and every one of them is done, ask the daemon for those whose
+        end nobody saw, and judge.
+        """
+        wait_until(lambda: self.accepted() >= least, f"{least} jobs are accepted")
         self.stop_producers()
         deadline = time.monotonic() + patience_s
         count, since = -1, time.monotonic()
@@ -138,7 +147,7 @@ class Run:
             stub = job_service_pb2_grpc.JobServiceStub(channel)
             for job_id in job_ids:
                 try:
-                    states[job_id] = stub.GetJob(pb.GetJobRequest(job_id=job_id), timeout=5).job.state
+                    states[job_id] = stub.GetJob(pb.GetJobRequest(job_id=job_id), timeout=PATIENCE_S).job.state
                 except grpc.RpcError as error:
                     print(f"GetJob {job_id}: {error.code().name} {error.details()}")
                     states[job_id] = 0
