@@ -13,7 +13,7 @@ import pytest
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
-from tests.e2e.harness.daemon import wait_until
+from tests.e2e.harness.daemon import PATIENCE_S, wait_until
 from tests.e2e.harness.producer import CHANNEL_OPTIONS
 from wheeld.wire.pb.v1 import (
     admin_service_pb2_grpc,
@@ -75,30 +75,30 @@ class Calls:
         job = job_pb2.NewJob(**{"type": "e2e", "queue": self.queue, **fields})
         if delay_ms is not None:
             job.delay.FromMilliseconds(delay_ms)
-        return self.jobs.CreateJob(job_service_pb2.CreateJobRequest(job=job), timeout=10)
+        return self.jobs.CreateJob(job_service_pb2.CreateJobRequest(job=job), timeout=PATIENCE_S)
 
     def get(self, job_id: str) -> job_pb2.Job:
         """The job."""
-        return self.jobs.GetJob(job_service_pb2.GetJobRequest(job_id=job_id), timeout=10).job
+        return self.jobs.GetJob(job_service_pb2.GetJobRequest(job_id=job_id), timeout=PATIENCE_S).job
 
     def lease(
-        self, count: int = 1, wait_ms: int = 5000, lease_ms: int = 0, queue: str = ""
+        self, count: int = 1, wait_ms: int = 30_000, lease_ms: int = 0, queue: str = ""
     ) -> list[worker_service_pb2.Lease]:
-        """Unary lease."""
+        """Unary lease: as soon as there is a job, which takes `wait_ms` only when nothing comes."""
         request = worker_service_pb2.LeaseJobsRequest(
             worker_id=self.worker_id, max_jobs=count, queues=[queue or self.queue]
         )
         request.wait_duration.FromMilliseconds(wait_ms)
         if lease_ms:
             request.lease_duration.FromMilliseconds(lease_ms)
-        return list(self.workers.LeaseJobs(request, timeout=wait_ms / 1000 + 10).leases)
+        return list(self.workers.LeaseJobs(request, timeout=wait_ms / 1000 + PATIENCE_S).leases)
 
     def ack(self, *tokens: bytes) -> list[worker_service_pb2.SettledItem]:
         """Unary ack."""
         request = worker_service_pb2.AckJobsRequest(worker_id=self.worker_id)
         for token in tokens:
             request.acks.add(lease_token=token)
-        return list(self.workers.AckJobs(request, timeout=10).items)
+        return list(self.workers.AckJobs(request, timeout=PATIENCE_S).items)
 
     def nack(
         self, token: bytes, *, no_retry: bool = False, delay_ms: int | None = None
@@ -108,10 +108,10 @@ class Calls:
         item = request.nacks.add(lease_token=token, error_message="asked to fail", no_retry=no_retry)
         if delay_ms is not None:
             item.retry_delay.FromMilliseconds(delay_ms)
-        return self.workers.NackJobs(request, timeout=10).items[0]
+        return self.workers.NackJobs(request, timeout=PATIENCE_S).items[0]
 
-    def wait_state(self, job_id: str, state: int, patience_s: float = 10.0) -> job_pb2.Job:
+    def wait_state(self, job_id: str, state: int) -> job_pb2.Job:
         """The job once it is in a state."""
         name = job_pb2.JobState.Name(state)
-        wait_until(lambda: self.get(job_id).state == state, f"job {job_id} is {name}", patience_s)
+        wait_until(lambda: self.get(job_id).state == state, f"job {job_id} is {name}")
         return self.get(job_id)

@@ -7,6 +7,7 @@ storekeeper with it.
 from __future__ import annotations
 
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -21,18 +22,29 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from wheeld.runtime._timer import set_parent_death_signal
 
 ROOT = Path(__file__).parents[3]
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
+"""As long as only something that hangs takes, on a machine that is slow and stands still for seconds at a time."""
 PROBE_S = 0.02
+PORT_MIN = 15_000
 LOG_LINES_SHOWN = 60
 CORE = ("--core", os.environ["WHEELD_E2E_CORE"]) if "WHEELD_E2E_CORE" in os.environ else ()
 """The state machine under test: WHEELD_E2E_CORE=reference takes the readable one."""
 
 
 def free_port() -> int:
-    """A port of the loopback that nobody listened on a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port of the loopback that nobody listened on a moment ago.
+
+    Below those that the kernel gives to connections: while a daemon is down, nobody's connection takes its port, and no
+    client that tries it again and again comes to be connected to itself.
+    """
+    lowest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    while True:
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", random.SystemRandom().randrange(PORT_MIN, lowest) if lowest > PORT_MIN else 0))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
 
 
 def wait_until(condition: Callable[[], bool], what: str, patience_s: float = PATIENCE_S) -> float:
@@ -45,12 +57,18 @@ def wait_until(condition: Callable[[], bool], what: str, patience_s: float = PAT
     return time.monotonic() - began
 
 
+def text_of_process(path: str) -> str:
+    """A file of /proc; "" when its process or thread has ended, which it may do at any moment."""
+    try:
+        return Path("/proc", path).read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
 def is_alive(pid: int) -> bool:
     """Whether the process exists and is no zombie."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
+    facts = text_of_process(f"{pid}/stat").rpartition(")")[2].split()
+    return bool(facts) and facts[0] not in "ZX"
 
 
 def environment() -> dict[str, str]:
@@ -130,10 +148,10 @@ class Daemon:
         return self.process is not None and self.process.poll() is None
 
     def is_serving(self) -> bool:
-        """What the standard health service says."""
+        """What the standard health service says; one that hangs does not serve, one that is slow does."""
         with grpc.insecure_channel(self.address, [("grpc.use_local_subchannel_pool", 1)]) as channel:
             try:
-                answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=1)
+                answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=PATIENCE_S)
             except grpc.RpcError:
                 return False
             return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
@@ -152,19 +170,22 @@ class Daemon:
 
     def keeper_pid(self) -> int:
         """The storekeeper: the serving process's child, whichever thread made it."""
-        pid = self.find_keeper()
-        assert pid, "the daemon has no storekeeper"
+        pid = 0
+
+        def is_found() -> bool:
+            nonlocal pid
+            pid = self.find_keeper()
+            return pid > 0
+
+        wait_until(is_found, "the daemon has a storekeeper")
         return pid
 
     def find_keeper(self) -> int:
-        """As `keeper_pid`; 0 while none runs. One look: a keeper may end between two."""
-        try:
-            for task in Path(f"/proc/{self.pid}/task").iterdir():
-                for child in (task / "children").read_text().split():
-                    if "wheeld.store.keeper" in Path(f"/proc/{child}/cmdline").read_text():
-                        return int(child)
-        except (FileNotFoundError, ProcessLookupError):
-            return 0
+        """As `keeper_pid`; 0 while none is seen. Threads and children may end while it looks."""
+        for task in Path(f"/proc/{self.pid}/task").iterdir():
+            for child in text_of_process(f"{task}/children").split():
+                if "wheeld.store.keeper" in text_of_process(f"{child}/cmdline"):
+                    return int(child)
         return 0
 
     def kill(self) -> None:
@@ -189,7 +210,7 @@ class Daemon:
             self.process.send_signal(signal.SIGCONT)
             self.kill()
             if keeper:
-                wait_until(lambda: not is_alive(keeper), "the storekeeper of a killed daemon is gone", 5)
+                wait_until(lambda: not is_alive(keeper), "the storekeeper of a killed daemon is gone")
 
     def log_tail(self) -> str:
         """The last lines of the log."""
@@ -199,4 +220,6 @@ class Daemon:
 def verify(directory: Path) -> subprocess.CompletedProcess[str]:
     """`wheeld store verify DIR`."""
     command = [sys.executable, "-m", "wheeld", "store", "verify", str(directory)]
-    return subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(
+        command, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=240, check=False
+    )
