@@ -37,7 +37,7 @@ def run(*command: str, env: dict[str, str] | None = None) -> subprocess.Complete
     """Run a command in the root; its output comes back as one text."""
     output = subprocess.PIPE
     return subprocess.run(
-        command, cwd=ROOT, env=env, stdout=output, stderr=subprocess.STDOUT, text=True, check=False, timeout=300
+        command, cwd=ROOT, env=env, stdout=output, stderr=subprocess.STDOUT, text=True, check=False, timeout=900
     )
 
 

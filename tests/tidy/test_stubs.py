@@ -9,7 +9,7 @@ from tests.tidy.project import ROOT, extension_modules, run_module
 ALLOWED = ROOT / "tests" / "tidy" / "stub_exceptions.txt"
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(900)
 def test_stubs_match_the_built_modules() -> None:
     modules = extension_modules()
     assert modules

@@ -243,7 +243,7 @@ def test_an_interrupted_run_leaves_no_process_and_no_file(how: signal.Signals) -
         folder, pid = run.stdout.readline().decode().rsplit(maxsplit=1)
         assert (Path(folder).is_dir(), Path(f"/proc/{pid}").exists()) == (True, True)
         run.send_signal(how)
-        run.wait(20)
+        run.wait(60)
     assert run.returncode
     assert (Path(folder).exists(), Path(f"/proc/{pid}").exists()) == (False, False)
 

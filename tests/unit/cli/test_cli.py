@@ -124,10 +124,10 @@ def daemon(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
 
     thread = threading.Thread(target=lambda: asyncio.run(serve()))
     thread.start()
-    assert ready.wait(10)
+    assert ready.wait(60)
     yield found
     found.loop.call_soon_threadsafe(stop.set)
-    thread.join(10)
+    thread.join(60)
 
 
 def ended(state: JobState) -> JobView:

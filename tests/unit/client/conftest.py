@@ -18,5 +18,5 @@ async def daemon() -> AsyncIterator[FakeDaemon]:
 
 @pytest.fixture
 async def client(daemon: FakeDaemon) -> AsyncIterator[Client]:
-    async with Client(daemon.address, timeout=20) as connected:
+    async with Client(daemon.address, timeout=60) as connected:
         yield connected

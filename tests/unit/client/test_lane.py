@@ -26,7 +26,7 @@ async def test_it_makes_one_call_at_a_time_and_hands_errors_on() -> None:
     lane, gate = Lane(), threading.Event()
 
     def fail() -> None:
-        gate.wait(10)
+        gate.wait(60)
         raise LookupError("no")
 
     failing = asyncio.ensure_future(once(lane, fail))
@@ -42,7 +42,7 @@ async def test_a_cancelled_waiter_leaves_and_the_lane_goes_on() -> None:
     lane, gate, ended = Lane(), threading.Event(), threading.Event()
 
     def slow() -> None:
-        gate.wait(10)
+        gate.wait(60)
         ended.set()
 
     waiting = asyncio.ensure_future(once(lane, slow))
@@ -52,7 +52,7 @@ async def test_a_cancelled_waiter_leaves_and_the_lane_goes_on() -> None:
         await waiting
     assert not ended.is_set() and not lane.claim()
     gate.set()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not lane.claim():
             await asyncio.sleep(0.001)
     assert ended.is_set()
@@ -63,6 +63,6 @@ async def test_an_idle_thread_ends_and_another_one_follows(monkeypatch: pytest.M
     monkeypatch.setattr(lane_module, "IDLE_S_MAX", 0.01)
     lane = Lane()
     first: threading.Thread = await once(lane, threading.current_thread)  # type: ignore[assignment]
-    await asyncio.to_thread(first.join, 10)
+    await asyncio.to_thread(first.join, 60)
     assert not first.is_alive()
     assert await once(lane, threading.current_thread) is not first

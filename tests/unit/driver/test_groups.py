@@ -76,4 +76,4 @@ async def test_sealed_groups_keep_submits_at_the_door() -> None:
     assert not waiter.done()
     groups.on_durable(1)
     groups.flush(1)
-    await asyncio.wait_for(waiter, 5)
+    await asyncio.wait_for(waiter, 60)

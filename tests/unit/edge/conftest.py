@@ -54,7 +54,7 @@ class Edge:
 
     async def idle(self) -> None:
         """Return when every call has left the server, which may hear of its own answer later than the client."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while self.counts.in_flight:
                 await asyncio.sleep(0.001)
 

@@ -92,7 +92,7 @@ class FakeDriver:
 
     async def until(self, condition: Callable[[], bool]) -> None:
         """Return when what the edge asked for meets the condition."""
-        async with self.changed, asyncio.timeout(10):
+        async with self.changed, asyncio.timeout(60):
             await self.changed.wait_for(condition)
 
     async def _tell(self) -> None:

@@ -96,7 +96,7 @@ async def test_batch_that_is_too_large_is_refused(edge: Edge) -> None:
 async def test_a_cancelled_call_does_not_lose_its_decision(edge: Edge) -> None:
     edge.driver.hold.clear()
     call = edge.jobs.CreateJob(pb.CreateJobRequest(job=job()))
-    waiting = asyncio.ensure_future(asyncio.wait_for(call, 10))
+    waiting = asyncio.ensure_future(asyncio.wait_for(call, 60))
     await edge.driver.until(lambda: len(edge.driver.batches) == 1)
     call.cancel()
     await asyncio.wait([waiting])

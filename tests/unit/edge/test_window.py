@@ -14,6 +14,6 @@ async def test_what_begins_after_the_window_was_abandoned_holds_up_no_end() -> N
     await asyncio.sleep(0)
     window.abandon()
     await late
-    await asyncio.wait_for(window.wait_empty(), 5)
+    await asyncio.wait_for(window.wait_empty(), 60)
     window.release(10)
     assert window.messages == 0

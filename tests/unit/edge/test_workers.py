@@ -71,7 +71,7 @@ async def test_a_caller_that_leaves_gives_its_leases_back(edge: Edge) -> None:
     edge.driver.on_open = lambda _stream: edge.driver.deliver(1, 2)
     edge.driver.hold.clear()
     call = edge.workers.LeaseJobs(lease_call())
-    waiting = asyncio.ensure_future(asyncio.wait_for(call, 10))
+    waiting = asyncio.ensure_future(asyncio.wait_for(call, 60))
     await edge.driver.until(lambda: bool(edge.driver.streams))
     call.cancel()
     await asyncio.wait([waiting])

@@ -48,7 +48,7 @@ class Box:
 
     def wait(self, number: int) -> None:
         """Wait for the next event, which must be this group's."""
-        event = self.events.get(timeout=10)
+        event = self.events.get(timeout=60)
         if isinstance(event, BaseException):
             raise event
         assert event == number

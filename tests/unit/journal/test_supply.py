@@ -128,7 +128,7 @@ def test_a_full_disk_is_told_a_segment_ahead_and_releases_let_groups_go_on(
     fitting = SEGMENT_BYTES // BLOCK_BYTES - 1  # groups of one block in a segment, its header apart
     for _ in range(fitting + 1):
         box.write(bytes(4000))
-    assert box.space.get(timeout=10) is True, "told when the second segment was begun, not when it is full"
+    assert box.space.get(timeout=60) is True, "told when the second segment was begun, not when it is full"
     assert box.journal.free_space_low
     for _ in range(fitting - 1):
         box.write(bytes(4000))
@@ -139,7 +139,7 @@ def test_a_full_disk_is_told_a_segment_ahead_and_releases_let_groups_go_on(
     assert box.events.empty()
     box.journal.release(last)
     box.wait(last + 1)
-    assert box.space.get(timeout=10) is False
+    assert box.space.get(timeout=60) is False
     assert not box.journal.stalled
     box.close()
     assert read_groups(tmp_path / "journal", last + 1, after=last) == {last + 1: b"waits"}
@@ -225,5 +225,5 @@ def test_closing_ends_both_threads_whatever_the_disk_says(tmp_path: Path) -> Non
     box = Box(tmp_path / "journal", ops=UnclosableFiles())
     closing = threading.Thread(target=box.close, daemon=True)
     closing.start()
-    closing.join(timeout=10)
+    closing.join(timeout=60)
     assert not closing.is_alive()
