@@ -18,7 +18,7 @@ WHEEL_PARTS = ("", "_advance", "_chain", "_check", "_memory", "_sort", "_sweep")
 WHEEL_C = [f"native/wheel/wh_wheel{part}.c" for part in WHEEL_PARTS]
 
 CORE_PARTS = (
-    *("core", "control", "dispatch", "entries", "keys", "lease", "loads", "pool", "ready", "records"),
+    *("core", "control", "dispatch", "entries", "group", "keys", "lease", "loads", "pool", "ready", "records"),
     *("release", "settle", "spec", "spill", "streams", "submit", "table", "views"),
 )
 CORE_C = [f"native/core/wh_{part}.c" for part in CORE_PARTS]

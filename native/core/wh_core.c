@@ -36,10 +36,11 @@ wh_core *wh_core_new(const wh_core_options *options) {
     core->keys_complete = !options->has_keys;
     init_tables(core);
     core->index = wh_calloc(options->shards, sizeof *core->index);
+    core->shelf = wh_group_shelf_new();
     core->expired = wh_malloc(WH_EXPIRIES_PER_TICK_MAX * sizeof *core->expired);
     core->wheel = wh_wheel_new(options->now_ms);
     core->lease_wheel = wh_wheel_new(options->boot_ms);
-    if (core->index == NULL || core->expired == NULL || core->wheel == NULL || core->lease_wheel == NULL) {
+    if (core->index == NULL || core->shelf == NULL || core->expired == NULL || core->wheel == NULL || core->lease_wheel == NULL) {
         wh_core_free(core);
         return NULL;
     }
@@ -100,7 +101,7 @@ void wh_core_free(wh_core *core) {
     free(core->met);
     free(core->settled);
     free(core->loads);
-    free(core->open.data);
+    wh_group_shelf_drop(core->shelf, &core->open);
     free(core->scratch.data);
     free(core);
 }

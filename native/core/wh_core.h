@@ -107,9 +107,10 @@ uint32_t wh_core_release_write(wh_core *core, uint8_t *out, size_t *written);
 
 uint64_t wh_core_next_wake_ms(const wh_core *core, uint64_t now_ms, uint64_t boot_ms, uint64_t lead_ms, uint64_t durable_group);
 
-/* The open group: its size, its closing (copies it to `out`; 0 or an error), and the barrier. */
+/* The open group: its size, its closing when it is not empty (0 or an error), and the barrier. The bytes are the caller's until
+   wh_group_free (wh_group.h). */
 size_t wh_core_open_group_bytes(const wh_core *core);
-int wh_core_take_group(wh_core *core, uint8_t *out, uint64_t *group);
+int wh_core_take_group(wh_core *core, wh_bytes *taken, uint64_t *group);
 uint64_t wh_core_barrier_group(const wh_core *core);
 
 typedef struct {

@@ -3,6 +3,7 @@
 #define WH_CORE_STATE_H
 
 #include "wh_core.h"
+#include "wh_group.h"
 #include "wh_model.h"
 #include "wh_pool.h"
 #include "wh_records.h"
@@ -173,7 +174,9 @@ struct wh_core {
     uint64_t seq, fencing, group, pushes, watermark_ms, horizon_due_ms;
     wh_id horizon_id;
     uint64_t *index;
-    wh_buffer open, scratch;
+    wh_group_shelf *shelf;
+    wh_group_buffer open;
+    wh_buffer scratch;
     size_t tick_began; /* bytes of the open group when the tick began */
     bool broken, keys_complete;
 

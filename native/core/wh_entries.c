@@ -1,7 +1,7 @@
 /* The open group: entries as wheeld.model.entry lays them out. */
 #include "wh_core_internal.h"
 
-enum { WH_BUFFER_FIRST = 1 << 16, WH_BUFFER_KEPT = 8 << 20 };
+enum { WH_BUFFER_FIRST = 1 << 16 };
 
 bool wh_buffer_reserve(wh_buffer *buffer, size_t extra) {
     if (extra <= buffer->capacity - buffer->length)
@@ -21,7 +21,7 @@ bool wh_buffer_reserve(wh_buffer *buffer, size_t extra) {
 
 uint8_t *wh_stage(wh_core *core, uint8_t kind, uint8_t flags, uint32_t shard, uint64_t now_ms, size_t body_len) {
     size_t length = WH_ENTRY_HEAD + body_len;
-    if (core->broken || !wh_buffer_reserve(&core->open, length)) {
+    if (core->broken || !wh_group_reserve(core->shelf, &core->open, length)) {
         core->broken = true;
         return NULL;
     }
@@ -159,15 +159,11 @@ uint64_t wh_core_barrier_group(const wh_core *core) {
     return wh_barrier(core);
 }
 
-int wh_core_take_group(wh_core *core, uint8_t *out, uint64_t *group) {
+int wh_core_take_group(wh_core *core, wh_bytes *taken, uint64_t *group) {
     if (core->broken)
         return WH_CORE_NO_MEMORY;
-    wh_append(out, core->open.data, core->open.length);
+    taken->length = core->open.length;
+    taken->data = wh_group_take(core->shelf, &core->open);
     *group = core->group++;
-    core->open.length = 0;
-    if (core->open.capacity > WH_BUFFER_KEPT) {
-        free(core->open.data);
-        core->open = (wh_buffer){0};
-    }
     return 0;
 }

@@ -240,7 +240,7 @@ static void stage_producer(wh_core *core, uint64_t now_ms, const uint8_t *sessio
 /* Room for all that the batch may add, so that running out of memory leaves the state as it was. */
 static bool reserve(wh_core *core, uint32_t count, size_t length) {
     size_t entries = (size_t)count * (WH_ENTRY_HEAD + WH_SUBMIT_BODY) + length + WH_ENTRY_HEAD + WH_PRODUCER_BODY;
-    return wh_buffer_reserve(&core->open, entries) && wh_jobs_reserve(core, count) && wh_keys_reserve(core, count);
+    return wh_group_reserve(core->shelf, &core->open, entries) && wh_jobs_reserve(core, count) && wh_keys_reserve(core, count);
 }
 
 static bool has_producer(const uint8_t *batch) {

@@ -120,7 +120,7 @@ static size_t pool_bytes(const wh_pool *pool) {
 }
 
 size_t wh_core_memory_bytes(const wh_core *core, size_t *records) {
-    size_t total = sizeof *core + core->open.capacity + core->scratch.capacity;
+    size_t total = sizeof *core + core->open.capacity + wh_group_shelf_bytes(core->shelf) + core->scratch.capacity;
     total += pool_bytes(&core->jobs) + index_bytes(&core->job_index) + pool_bytes(&core->leases) + index_bytes(&core->lease_index);
     total += pool_bytes(&core->keys) + index_bytes(&core->key_index) + pool_bytes(&core->producers) + index_bytes(&core->producer_index);
     total += pool_bytes(&core->departed) + index_bytes(&core->departed_index);

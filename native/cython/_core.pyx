@@ -4,6 +4,7 @@
 Owns one C core and turns its codes into exceptions (`_raise_code`, the only place). Does not own any rule. Invariant: one thread at a
 time is inside; a second one gets RuntimeError, not a race.
 """
+from cython cimport view
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdint cimport int64_t, uint8_t, uint64_t
 from libc.stdlib cimport free, malloc
@@ -148,17 +149,16 @@ cdef class RawCore:
 
     def take_group(self):
         cdef size_t length = wh_core_open_group_bytes(self._core)
+        cdef wh_bytes taken
         cdef uint64_t group = 0
-        cdef int64_t code = 0
         if length == 0:
             return None
-        cdef bytes out = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>length)
-        cdef uint8_t *target = <uint8_t *>PyBytes_AS_STRING(out)
+        cdef view.array held = view.array((length,), 1, "B", "c", False)
         self._enter()
-        with nogil:
-            code = wh_core_take_group(self._core, target, &group)
-        self._leave(code)
-        return group, out
+        self._leave(wh_core_take_group(self._core, &taken, &group))
+        # The core's own memory, which gets it back when the last view of it is gone.
+        held.data, held.callback_free_data = <char *>taken.data, wh_group_free
+        return group, memoryview(held).toreadonly()
 
     def open_group_bytes(self):
         return wh_core_open_group_bytes(self._core)

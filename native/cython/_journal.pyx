@@ -78,18 +78,20 @@ def frame_size(uint64_t payload_length):
     return wh_frame_size(payload_length)
 
 
-def encode_header(bytes payload not None, uint64_t number, uint32_t previous_crc, uint64_t time_ms, bytes store not None):
+def encode_header(const uint8_t[::1] payload not None, uint64_t number, uint32_t previous_crc, uint64_t time_ms, bytes store not None):
     """The 64 header bytes of a group and the group's checksum."""
     if len(store) != WH_FRAME_UUID_BYTES:
         raise ValueError("a store uuid has 16 bytes")
-    if len(payload) > 0xFFFFFFFF:
+    if payload.shape[0] > 0xFFFFFFFF:
         raise ValueError("a payload has at most 2**32 - 1 bytes")
     cdef bytes header = PyBytes_FromStringAndSize(NULL, WH_FRAME_HEADER_BYTES)
     cdef uint8_t *to = <uint8_t *>PyBytes_AS_STRING(header)
-    cdef const uint8_t *start = <const uint8_t *>PyBytes_AS_STRING(payload)
+    cdef const uint8_t *start = &payload[0] if payload.shape[0] else NULL
     cdef const uint8_t *owner = <const uint8_t *>PyBytes_AS_STRING(store)
-    cdef uint32_t length = <uint32_t>len(payload)
-    cdef uint32_t crc = wh_frame_encode(to, start, length, number, previous_crc, time_ms, owner)
+    cdef uint32_t length = <uint32_t>payload.shape[0]
+    cdef uint32_t crc = 0
+    with nogil:
+        crc = wh_frame_encode(to, start, length, number, previous_crc, time_ms, owner)
     return header, crc
 
 

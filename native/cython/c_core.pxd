@@ -2,6 +2,9 @@
 # The C core; what each function promises stands in native/core/wh_core.h.
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
+cdef extern from "wh_group.h" nogil:
+    void wh_group_free(void *data)
+
 cdef extern from "wh_core.h" nogil:
     ctypedef struct wh_core:
         pass
@@ -81,7 +84,7 @@ cdef extern from "wh_core.h" nogil:
     uint32_t wh_core_release_write(wh_core *core, uint8_t *out, size_t *written)
     uint64_t wh_core_next_wake_ms(const wh_core *core, uint64_t now_ms, uint64_t boot_ms, uint64_t lead_ms, uint64_t durable_group)
     size_t wh_core_open_group_bytes(const wh_core *core)
-    int wh_core_take_group(wh_core *core, uint8_t *out, uint64_t *group)
+    int wh_core_take_group(wh_core *core, wh_bytes *taken, uint64_t *group)
     uint64_t wh_core_barrier_group(const wh_core *core)
     int wh_core_open_stream(wh_core *core, uint64_t now_ms, uint64_t boot_ms, const wh_stream_options *options, uint64_t *resumed,
                             wh_bytes *gone)

@@ -239,3 +239,20 @@ def test_closing_finds_what_was_in_a_heap(make: MakeCore) -> None:
     assert taken is not None
     given = [bytes(body[:16]) for head, body in iterate_entries(taken[1]) if head.kind == EntryKind.BACKLOG]
     assert len(given) == 2 and heap[0] in given
+
+
+def test_a_group_that_was_taken_keeps_its_bytes_whatever_follows(make: MakeCore) -> None:
+    core = make()
+    held = []
+    for turn in range(8):
+        jobs = submit(core, due(replace(LARGE, payload=bytes([turn]) * 1_000), *[1_000 + turn] * 40))
+        taken = core.take_group()
+        assert taken is not None
+        held.append((taken, bytes(taken[1]), jobs))
+        if turn % 2:
+            # Given back: its memory may take the next group, while the others are still held.
+            del held[-1], taken
+    del core
+    for (_, payload), then, jobs in held:
+        assert payload == then
+        assert [bytes(body[:16]) for _, body in iterate_entries(payload)] == jobs

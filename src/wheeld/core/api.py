@@ -154,8 +154,9 @@ class Core(Protocol):
         """Wall-clock ms at which `tick` or `release` next has something to do (maybe earlier, never later); 2**64 - 1
         when nothing waits."""
 
-    def take_group(self) -> tuple[int, bytes] | None:
-        """Close the open group: (number, entries), or None when it is empty."""
+    def take_group(self) -> tuple[int, bytes | memoryview] | None:
+        """Close the open group: (number, entries), or None when it is empty. Whoever holds the entries holds the memory
+        that they were written to: nothing is copied."""
 
     def open_group_bytes(self) -> int:
         """Bytes in the open group."""

@@ -57,7 +57,7 @@ class NativeCore:
     def next_wake_ms(self, now_ms: int, boot_ms: int, lead_ms: int, durable_group: int) -> int:
         return self._raw.next_wake_ms(now_ms, boot_ms, lead_ms, durable_group)
 
-    def take_group(self) -> tuple[int, bytes] | None:
+    def take_group(self) -> tuple[int, memoryview] | None:
         return self._raw.take_group()
 
     def open_group_bytes(self) -> int:

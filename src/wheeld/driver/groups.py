@@ -20,7 +20,7 @@ from wheeld.model import limits
 class GroupSink(Protocol):
     """The part of the journal that this module needs."""
 
-    def append(self, number: int, payload: bytes, time_ms: int) -> None:
+    def append(self, number: int, payload: bytes | memoryview, time_ms: int) -> None:
         """Queue a group for the writer thread."""
 
 
@@ -34,7 +34,7 @@ class Groups:
         self._waiters: deque[tuple[int, asyncio.Future[None]]] = deque()
         self._room: deque[asyncio.Future[None]] = deque()
         self._retained: deque[tuple[int, int]] = deque()
-        self._sealed: deque[tuple[int, bytes]] = deque()
+        self._sealed: deque[tuple[int, bytes | memoryview]] = deque()
         self._sealed_bytes = 0
         self._opened_s: float | None = None
         self._began: deque[tuple[int, float]] = deque()

@@ -113,7 +113,7 @@ class Journal:
         """Segment files that exist, those made ready included."""
         return self._segments.count
 
-    def append(self, number: int, payload: bytes, time_ms: int) -> None:
+    def append(self, number: int, payload: bytes | memoryview, time_ms: int) -> None:
         """Queue the next group; `on_durable(number)` follows, or `on_failure`."""
         self._refuse_if_ended()
         if number != self._last_appended + 1:

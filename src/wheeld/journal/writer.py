@@ -26,7 +26,7 @@ class Append(NamedTuple):
     """Order: make this group durable."""
 
     number: int
-    payload: bytes
+    payload: bytes | memoryview
     time_ms: int
 
 
