@@ -1,17 +1,19 @@
-"""What the native core costs per job: submit (near, far, keyed), tick with grants, release, ack, memory.
+"""What the native core costs per job: submit (near, far, keyed), tick with grants, release, ack, lives, memory; its stalls.
 
     pytest bench/micro/test_core.py -s
 
 Owns the workload: batches of 1,000 jobs of 128 bytes payload, one queue, one stream, on a core with `RESIDENT` jobs.
 Figures are processor time around the core's calls alone (wall time says more of the machine's other users); they stand
-in `extra_info["ns_per_job"]` and are printed with `-s`.
+in `extra_info["ns_per_job"]` and are printed with `-s`. Most rows work in memory that is fresh from the system, whose
+first touch they pay for; `test_steady` works in memory that was used before, as a daemon does after its first minutes.
 """
 
 from __future__ import annotations
 
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import Any
 
 import pytest
@@ -36,15 +38,26 @@ def new_core() -> NativeCore:
     return core
 
 
+def items(dues_ms: list[int]) -> Iterator[bytes]:
+    """Items that differ in their time alone."""
+    marker = 0x0123456789ABCDEF
+    record = Spec(b"main/mail", b"send", bytes(128), schedule_ms=marker).pack()
+    before, after = (packed.ITEM_HEAD.pack(len(record), 0, 0, 0) + record).split(struct.pack("<Q", marker))
+    return (before + due + after for due in map(struct.Struct("<Q").pack, dues_ms))
+
+
+def keyed_items(dues_ms: list[int]) -> Iterator[bytes]:
+    for number, due_ms in enumerate(dues_ms):
+        record = Spec(b"main/mail", b"send", bytes(128), b"k%d" % number, schedule_ms=due_ms).pack()
+        yield packed.ITEM_HEAD.pack(len(record), 0, 0, 0) + record
+
+
 def batches(dues_ms: list[int], key: bool = False) -> list[bytes]:
     """Submit batches of jobs due at the given times."""
     found = []
-    for first in range(0, len(dues_ms), BATCH):
-        parts = [packed.SUBMIT_HEAD.pack(len(dues_ms[first : first + BATCH]), 0, 0, packed.NO_SESSION, 0)]
-        for number, due_ms in enumerate(dues_ms[first : first + BATCH], first):
-            record = Spec(b"main/mail", b"send", bytes(128), b"k%d" % number if key else b"", schedule_ms=due_ms).pack()
-            parts.append(packed.ITEM_HEAD.pack(len(record), 0, 0, 0) + record)
-        found.append(b"".join(parts))
+    made = (keyed_items if key else items)(dues_ms)
+    while chosen := list(islice(made, BATCH)):
+        found.append(packed.SUBMIT_HEAD.pack(len(chosen), 0, 0, packed.NO_SESSION, 0) + b"".join(chosen))
     return found
 
 
@@ -62,6 +75,17 @@ def settle_batches(tokens: list[tuple[bytes, int]]) -> list[bytes]:
         ]
         found.append(packed.SETTLE_BATCH_HEAD.pack(len(items), 0) + b"".join(items))
     return found
+
+
+def tokens_of(frames: list[bytes]) -> list[tuple[bytes, int]]:
+    tokens = []
+    for data in frames:
+        at = 0
+        while at < len(data):
+            length, job_id, fencing = struct.unpack_from("<I16sQ", data, at)
+            tokens.append((job_id, fencing))
+            at += 4 + length
+    return tokens
 
 
 def fill(core: NativeCore, dues_ms: list[int]) -> None:
@@ -120,13 +144,7 @@ def test_fire_and_ack(benchmark: Any) -> None:
             timed("next wake", core.next_wake_ms, now_ms, now_ms - START_MS, 5, durable)
 
     benchmark.pedantic(run, rounds=1, iterations=1)
-    tokens = []
-    for data in frames:
-        at = 0
-        while at < len(data):
-            length, job_id, fencing = struct.unpack_from("<I16sQ", data, at)
-            tokens.append((job_id, fencing))
-            at += 4 + length
+    tokens = tokens_of(frames)
     assert len(tokens) == jobs
     for batch in settle_batches(tokens):
         timed("ack", core.settle, START_MS + 3_000, 3_000, SESSION, batch)
@@ -156,6 +174,73 @@ def test_storm(benchmark: Any) -> None:
 
     report(benchmark, "storm: tick, take, release", jobs, run)
     assert given == jobs
+
+
+def test_steady(benchmark: Any) -> None:
+    """Whole lives beside a million others: each millisecond a batch comes, and an earlier one is granted and settled."""
+    resident, warm, rounds, delay = 1_000_000, 200, 400, 100
+    core = new_core()
+    fill(core, scattered(resident, START_MS + HOUR_MS // 2, HOUR_MS // 2))
+    core.open_stream(START_MS, 0, 1, SESSION, b"w", [b"main/mail"], 1 << 30, 1 << 40, 30_000, b"")
+    spent = dict.fromkeys(("submit", "tick", "release", "ack", "take group"), 0.0)
+
+    def timed(name: str, call: Callable[..., Any], *arguments: Any) -> Any:
+        began = time.thread_time()
+        answer = call(*arguments)
+        spent[name] += time.thread_time() - began
+        return answer
+
+    def step(number: int) -> None:
+        now_ms = START_MS + number
+        for batch in batches([now_ms + delay] * BATCH):
+            timed("submit", core.submit, now_ms, batch)
+        while timed("tick", core.tick, now_ms, number, 0, True):
+            pass
+        group = timed("take group", core.take_group)
+        messages = timed("release", core.release, now_ms * 1000, group[0], 1 << 30)
+        for batch in settle_batches(tokens_of([message.data for message in messages])):
+            timed("ack", core.settle, now_ms, number, SESSION, batch)
+        timed("take group", core.take_group)
+
+    for number in range(warm):
+        step(number)
+    before = core.counters().acked
+    spent.update(dict.fromkeys(spent, 0.0))
+
+    def run() -> None:
+        for number in range(warm, warm + rounds):
+            step(number)
+
+    benchmark.pedantic(run, rounds=1, iterations=1)
+    counters = core.counters()
+    assert counters.acked - before == rounds * BATCH
+    assert counters.resident_jobs == resident + delay * BATCH
+    for name, seconds in (spent | {"whole": sum(spent.values())}).items():
+        benchmark.extra_info[f"{name}, ns_per_job"] = round(seconds * 1e9 / rounds / BATCH, 1)
+        print(f"\nsteady {name}: {seconds * 1e9 / rounds / BATCH:.0f} ns a job")
+
+
+def test_longest_call_while_growing(benchmark: Any) -> None:
+    """No single call may hold up the loop for longer than half a millisecond, growth of tables included."""
+    jobs = 2_000_000
+    dues_ms = scattered(jobs, START_MS + 1_000, HOUR_MS // 2)
+    spans: list[float] = []
+    core = new_core()
+
+    def run() -> None:
+        for first in range(0, jobs, 100_000):
+            for batch in batches(dues_ms[first : first + 100_000]):
+                began = time.thread_time()
+                core.submit(START_MS, batch)
+                spans.append(time.thread_time() - began)
+                core.take_group()
+
+    benchmark.pedantic(run, rounds=1, iterations=1)
+    spans.sort()
+    for name, share in (("p50", 0.5), ("p99", 0.99), ("p99.9", 0.999), ("max", 1.0)):
+        longest_us = spans[int(len(spans) * share) - 1] * 1e6
+        benchmark.extra_info[f"{name}, us"] = round(longest_us)
+        print(f"\ncall of {BATCH} while growing to {jobs:,}: {name} {longest_us:.0f} us")
 
 
 def test_memory_of_a_resident_job(benchmark: Any) -> None:
