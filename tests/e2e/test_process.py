@@ -157,3 +157,17 @@ def test_truncated_journal(make_daemon: MakeDaemon) -> None:
     assert "Traceback" not in said, said
     segment.write_bytes(content)
     made.start()
+
+
+def test_unreadable_store(make_daemon: MakeDaemon) -> None:
+    """The storekeeper is not started again and again on a file that is no LMDB file."""
+    made = make_daemon()
+    early_marker(made, folded=True)
+    data = made.directory / "store" / "data.mdb"
+    content = data.read_bytes()
+    data.write_bytes(b"\xff" * len(content))
+    code, said = made.run_to_exit()
+    assert code == EXIT_CORRUPT, said
+    assert "wheeld store verify" in said and "Traceback" not in said, said
+    data.write_bytes(content)
+    made.start()

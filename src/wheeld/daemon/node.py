@@ -37,7 +37,7 @@ from wheeld.runtime.clock import SystemClock
 from wheeld.runtime.service import Service
 from wheeld.runtime.tasks import TaskSupervisor
 from wheeld.runtime.timer import FiringTimer
-from wheeld.store.api import StoreFailed, StoreFull
+from wheeld.store.api import StoreBehind, StoreFailed, StoreFull
 from wheeld.store.client import StoreClient
 from wheeld.store.directory import FORMAT_VERSION as STORE_FORMAT_VERSION
 from wheeld.store.directory import DataDirectory, open_or_create
@@ -72,7 +72,6 @@ class Node(Service):
         directory = open_directory(config)
         self._undo.append(("directory", directory.close))
         store = StoreClient(directory, KeeperOptions(history_days=-(-config.history_retention // limits.DAY_MS)))
-        store.on_failed = lambda error: self._on_crash("store", error)
         self._undo.append(("store", store.stop))
         keeper = begun(store.start())
         await asyncio.to_thread(import_module, "wheeld.edge.server")
@@ -100,7 +99,7 @@ class Node(Service):
         )
         self.edge = self._edge(directory)
         self.web: WebServer | None = None
-        recovery = begun(self._recover(keeper, tasks))
+        recovery = begun(self._recover(keeper, tasks, store))
         try:
             await asyncio.wait({recovery}, timeout=WEB_PATIENCE_S)
             if not recovery.done():
@@ -155,10 +154,12 @@ class Node(Service):
         self.web = WebServer(sources, ready, *split_address(self.config.http_listen))
         await self._up("web", self.web)
 
-    async def _recover(self, keeper: asyncio.Task[None], tasks: TaskSupervisor) -> None:
+    async def _recover(self, keeper: asyncio.Task[None], tasks: TaskSupervisor, store: StoreClient) -> None:
         try:
             await keeper
             await self.driver.start()
+            # Until here its failure is an answer to whoever asks it, and refuses the start.
+            store.on_failed = lambda error: self._on_crash("store", error)
             # Here, for the start may fail or be cancelled elsewhere before it hears of this.
             self._undo += [("driver", self.driver.stop), ("tasks", tasks.stop)]
         except StoreFull as error:
@@ -167,7 +168,7 @@ class Node(Service):
                 "Free space on it and start again; nothing was lost.",
                 EXIT_DIRECTORY,
             ) from None
-        except StoreFailed as error:
+        except (StoreFailed, StoreBehind) as error:
             verify = f"Run `wheeld store verify {self.config.data_dir}`, and restore from a backup if it finds damage."
             raise StartFailure(f"The store cannot be used: {error}", verify, EXIT_CORRUPT) from None
 

@@ -115,7 +115,7 @@ def read_format(path: Path) -> Format:
     if found.format_version != FORMAT_VERSION:
         raise StartFailure(
             f"{path} has format version {found.format_version}, this wheeld reads version {FORMAT_VERSION}",
-            "Use the wheeld version that wrote it, or move the data with an export.",
+            "Use the wheeld version that wrote it, or name an empty directory; nothing was changed.",
         )
     if len(uuid) != 16 or not 1 <= found.shards <= limits.SHARDS_MAX or found.bucket_width_ms < 1:
         raise StartFailure(f"{file} is damaged: {found}", restore)

@@ -24,6 +24,11 @@ MAP_BYTES_LEAST: Final = 1 << 32
 READERS_MAX: Final = 16
 HISTORY_DAYS_DEFAULT: Final = 7
 
+UNREADABLE: Final = (
+    lmdb.InvalidError, lmdb.VersionMismatchError, lmdb.CorruptedError, lmdb.PageNotFoundError, lmdb.NotFoundError
+)  # fmt: skip
+"""What LMDB says of a file that is damaged, or is none of its own: opening it again would say the same."""
+
 Transaction = Any
 """lmdb.Transaction: generic in its stubs, not at run time."""
 

@@ -37,7 +37,7 @@ from wheeld.store.checkpoint import (
     read_position,
 )
 from wheeld.store.directory import DataDirectory, read_format
-from wheeld.store.environment import HISTORY_DAYS_DEFAULT, MAP_BYTES, HistoryDays, MainStore
+from wheeld.store.environment import HISTORY_DAYS_DEFAULT, MAP_BYTES, UNREADABLE, HistoryDays, MainStore
 from wheeld.store.frames import ANSWER_HEAD, Failure, Op, split_requests
 from wheeld.store.serving import Serving, Task
 
@@ -290,10 +290,15 @@ def main(arguments: list[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     directory = DataDirectory(options.directory, read_format(options.directory))
     try:
-        store = MainStore(directory, map_bytes=options.map_bytes)
-    except StartFailure as failure:
+        return keep(directory, options)
+    except (StartFailure, *UNREADABLE) as failure:
         print(f"storekeeper: {failure}", file=sys.stderr)  # noqa: T201
         return EXIT_CORRUPT
+
+
+def keep(directory: DataDirectory, options: argparse.Namespace) -> int:
+    """Open the store and serve it. The exit code."""
+    store = MainStore(directory, map_bytes=options.map_bytes)
     history = HistoryDays(directory.history)
     baton = Baton()
     source = JournalSource(directory)

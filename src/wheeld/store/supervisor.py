@@ -22,7 +22,10 @@ from wheeld.store.api import StoreFailed
 from wheeld.store.directory import DataDirectory
 from wheeld.store.environment import HISTORY_DAYS_DEFAULT, MAP_BYTES
 
-FATAL_EXITS: Final = {3: "store and journal contradict each other", 4: "the disk failed or the writer broke"}
+FATAL_EXITS: Final = {
+    3: "the store is damaged, or it and the journal contradict each other",
+    4: "the disk failed or the writer broke",
+}
 BACKOFF_SECONDS_FIRST: Final = 0.05
 BACKOFF_SECONDS_MAX: Final = 5.0
 HEALTHY_SECONDS: Final = 10.0

@@ -10,7 +10,9 @@ import pytest
 from wheeld.daemon import node as composition
 from wheeld.daemon.node import Node
 from wheeld.daemon.options import Config
+from wheeld.driver.driver import NodeDriver
 from wheeld.model.errors import StartFailure
+from wheeld.store.api import StoreBehind
 
 
 async def test_a_start_that_fails_once_jobs_are_loaded_ends_what_the_recovery_began(
@@ -34,3 +36,19 @@ async def test_a_start_that_fails_once_jobs_are_loaded_ends_what_the_recovery_be
     left = {task.get_name() for task in asyncio.all_tasks() - tasks_before}
     assert not left & {"horizon", "backlog", "watermark", "checkpoints"}
     assert crashes == []
+
+
+async def test_a_store_whose_groups_the_journal_no_longer_holds_refuses_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The folder of the store was lost, and the journal begins long after group 1."""
+    node = Node(Config(data_dir=str(tmp_path / "data"), listen="127.0.0.1:0", http_listen="off"), lambda *_: None)
+
+    async def behind(_driver: NodeDriver) -> None:
+        raise StoreBehind("the journal does not hold group 1 any more")
+
+    monkeypatch.setattr(NodeDriver, "start", behind)
+    with pytest.raises(StartFailure, match="group 1") as caught:
+        await node.start()
+    assert caught.value.exit_code == composition.EXIT_CORRUPT
+    await node.stop()

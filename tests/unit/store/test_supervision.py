@@ -46,3 +46,14 @@ async def test_a_stop_between_two_storekeepers_starts_no_other(tmp_path: Path, m
     await asyncio.wait_for(store.stop(), 60)
     assert store.restarts == 1 and store._supervisor.child is child
     directory.close()
+
+
+async def test_a_store_that_lmdb_cannot_read_is_not_opened_again_and_again(tmp_path: Path) -> None:
+    directory = open_or_create(tmp_path / "data", 4)
+    (directory.store / "data.mdb").write_bytes(b"\xff" * 65_536)
+    store = StoreClient(directory)
+    with pytest.raises(StoreFailed, match="damaged"):
+        await asyncio.wait_for(store.start(), 60)
+    assert store.restarts == 0
+    await store.stop()
+    directory.close()
