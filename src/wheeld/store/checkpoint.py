@@ -8,6 +8,7 @@ between repeats only puts of the same rows; a transaction that failed leaves not
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from itertools import groupby
@@ -25,6 +26,10 @@ from wheeld.store.environment import HistoryDays, MainStore, Transaction
 from wheeld.store.layout import RECORD_VERSION, Table
 
 PRUNE_EVERY_MS: Final = 10 * limits.MINUTE_MS
+FULL_DISK_BYTES: Final = 2 * limits.SEGMENT_BYTES
+"""With less than this free, LMDB's EIO is the short write of a disk that filled up meanwhile. A segment that was being
+made may have been given back since.
+"""
 
 
 class StoreFullError(Exception):
@@ -90,7 +95,7 @@ class Checkpointer:
                 self._write_history()
                 self._write_main(txn, last)
         except (lmdb.Error, OSError) as error:
-            if is_full(error):
+            if is_full(error, self._store.directory.path):
                 raise StoreFullError(str(error)) from error
             raise
         finally:
@@ -280,11 +285,16 @@ class Checkpointer:
             found = cursor.delete() if old else cursor.next()
 
 
-def is_full(error: Exception) -> bool:
-    """Whether an error says that there is no room, rather than that something is broken."""
+def is_full(error: Exception, place: str | os.PathLike[str]) -> bool:
+    """Whether an error says that the file system of `place` has no room, rather than that something is broken. LMDB
+    tells a short write as EIO; that transaction is over and nothing refers to its pages, so it can be made again.
+    """
     if isinstance(error, lmdb.MapFullError | lmdb.DiskError):
         return True
     code = error.errno if isinstance(error, OSError) else getattr(error, "code", 0)
+    if isinstance(error, lmdb.Error) and code == errno.EIO:
+        found = os.statvfs(place)
+        return found.f_bavail * found.f_frsize < FULL_DISK_BYTES
     return code in (errno.ENOSPC, errno.EDQUOT)
 
 
