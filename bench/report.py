@@ -15,9 +15,13 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import matplotlib as mpl
-import matplotlib.pyplot as plt
-from matplotlib.axes import Axes
+try:
+    import matplotlib as mpl
+    import matplotlib.pyplot as plt
+    from matplotlib.axes import Axes
+except ModuleNotFoundError as missing:
+    # pytest.importorskip asks for matplotlib first, so nobody but a person at a terminal gets here.
+    raise SystemExit(f"{missing}: `make bench-report` installs it, or `pip install -e '.[bench]'`.") from None
 
 RESULTS = Path(__file__).parent / "results" / "local"
 QUANTILES = {"p50_ms": 0.5, "p90_ms": 0.9, "p99_ms": 0.99, "p99.9_ms": 0.999}

@@ -54,7 +54,7 @@ async def footprint(terms: Terms, jobs: int) -> Report:
         "resident_jobs_before": before.resident_jobs,
         "resident_jobs_after": after.resident_jobs,
         "resident_bytes_grown": grown,
-        "memory_bytes_per_job": round(grown / jobs, 3),
+        "memory_bytes_per_job": round(grown / int(report.figures["jobs"]), 3),
     }
     return report
 

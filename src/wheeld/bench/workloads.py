@@ -29,6 +29,10 @@ class Terms:
     in_flight: int = 4
     worker_credit: int = 20_000
 
+    def messages_for(self, jobs: int) -> int:
+        """How many whole batches hold so many jobs."""
+        return -(-jobs // self.batch)
+
     def stated(self, **more: float | str) -> dict[str, float | int | str]:
         """For the report."""
         return {
@@ -61,7 +65,7 @@ async def submit(
     else:
         messages = [batch_due(queue, payload, [base] * terms.batch)]
     submitter = Submitter(terms.address, terms.in_flight)
-    rounds = 1 << 30 if seconds else jobs // terms.batch
+    rounds = 1 << 30 if seconds else terms.messages_for(jobs)
     took = await submitter.send(messages, rounds, until=time.monotonic() + seconds if seconds else 0.0)
     wanted = len(submitter.latencies_us) * terms.batch
     accepted = submitter.accepted()
@@ -77,7 +81,7 @@ async def submit(
         "distinct_ids": len(set(accepted)),
     }
     report.series["submitted"] = [(at, count * terms.batch) for at, count in submitter.marks]
-    if len(set(accepted)) != wanted:
+    if len(set(accepted)) != wanted or not wanted:
         report.failures.append("ids are missing or not distinct")
     return report
 
@@ -88,7 +92,7 @@ async def lifecycle(terms: Terms, jobs: int) -> Report:
     """
     queue, payload = fresh_queue("lifecycle"), payload_of(terms.payload_bytes)
     submitter = Submitter(terms.address, terms.in_flight)
-    await submitter.send([batch_after(queue, payload, terms.batch, 0)], jobs // terms.batch)
+    await submitter.send([batch_after(queue, payload, terms.batch, 0)], terms.messages_for(jobs))
     accepted = submitter.accepted()
     worker = LeaseWorker(terms.address, queue, queue, terms.worker_credit)
     task = asyncio.create_task(worker.run())
@@ -98,7 +102,7 @@ async def lifecycle(terms: Terms, jobs: int) -> Report:
     await submitter.close()
     seconds = (worker.settled_us - worker.first_us) / 1e6
     report = Report(
-        "lifecycle", terms=terms.stated(jobs=jobs, workers=1, worker_credit=terms.worker_credit, ack="fsync")
+        "lifecycle", terms=terms.stated(jobs=len(accepted), workers=1, worker_credit=terms.worker_credit, ack="fsync")
     )
     report.figures = {
         "jobs": worker.settled,
@@ -169,7 +173,7 @@ async def burst(terms: Terms, jobs: int, lead_s: float = 0.0) -> Report:
     queue, payload = fresh_queue("burst"), payload_of(terms.payload_bytes)
     due_ms = now_us() // 1000 + int((lead_s or 3 + jobs / 60_000) * 1000)
     submitter = Submitter(terms.address, terms.in_flight)
-    await submitter.send([batch_due(queue, payload, [due_ms] * terms.batch)], jobs // terms.batch)
+    await submitter.send([batch_due(queue, payload, [due_ms] * terms.batch)], terms.messages_for(jobs))
     accepted = submitter.accepted()
     submitted_ahead = due_ms * 1000 - now_us()
     worker = LeaseWorker(terms.address, queue, queue, terms.worker_credit)
@@ -178,7 +182,7 @@ async def burst(terms: Terms, jobs: int, lead_s: float = 0.0) -> Report:
     await worker.close()
     task.cancel()
     await submitter.close()
-    report = Report("burst", terms=terms.stated(jobs=jobs, workers=1, worker_credit=terms.worker_credit))
+    report = Report("burst", terms=terms.stated(jobs=len(accepted), workers=1, worker_credit=terms.worker_credit))
     figures = skew_figures(worker.due_ms, worker.receive_us)
     report.figures = {
         "jobs": len(worker.job_ids),
@@ -198,6 +202,8 @@ def judge(report: Report, done: bool) -> None:
     """Lost, early and duplicated must be zero."""
     if not done:
         report.failures.append("not every job was settled in time")
+    if report.figures.get("jobs") == 0:
+        report.failures.append("no job was measured")
     for name in ("lost", "early", "duplicated", "foreign", "refused_acks"):
         if report.figures.get(name):
             report.failures.append(f"{name}: {report.figures[name]}")

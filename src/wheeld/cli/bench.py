@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import App, Parameter
+from cyclopts.validators import Number
 
 from wheeld.bench import outside, workloads
 from wheeld.bench import stalls as stalls_workload
@@ -21,11 +22,15 @@ from wheeld.bench.slo import Level, check_levels, parse_level
 from wheeld.cli.connection import Address
 from wheeld.client.channel import default_address
 from wheeld.daemon.options import parse_span_ms
+from wheeld.model import limits
 from wheeld.model.errors import StartFailure
 
 app = App(name="bench", help="Measure a running daemon, from intended times, and count lost, early and doubled jobs.")
 
 Slo = Annotated[list[str] | None, Parameter(help="A service level such as p99=2ms; repeat for more.", negative=())]
+Jobs = Annotated[int, Parameter(help="How many; whole batches are sent.", validator=Number(gte=1))]
+Rate = Annotated[int, Parameter(help="Jobs due in a second.", validator=Number(gte=1))]
+Duration = Annotated[str, Parameter(help="How long: 10s, 1m.")]
 
 
 @Parameter(name="*")
@@ -34,9 +39,13 @@ class Load:
     """What every workload is told."""
 
     address: Address = None
-    payload: Annotated[int, Parameter(help="Bytes of payload of each job.")] = 128
-    batch: Annotated[int, Parameter(help="Jobs in one message.")] = 1000
-    in_flight: Annotated[int, Parameter(help="Messages on their way at a time.")] = 4
+    payload: Annotated[
+        int, Parameter(help="Bytes of payload of each job.", validator=Number(gte=0, lte=limits.PAYLOAD_BYTES_MAX))
+    ] = 128
+    batch: Annotated[
+        int, Parameter(help="Jobs in one message.", validator=Number(gte=1, lte=limits.BATCH_JOBS_MAX))
+    ] = 1000
+    in_flight: Annotated[int, Parameter(help="Messages on their way at a time.", validator=Number(gte=1, lte=1000))] = 4
     json: Annotated[Path | None, Parameter(help="Write the report with its series to this file.")] = None
 
     def terms(self) -> workloads.Terms:
@@ -54,8 +63,17 @@ def _levels(texts: list[str] | None) -> list[Level]:
         raise StartFailure(str(error), "For example: --slo p99=2ms --slo p99.9=5ms") from None
 
 
+def _span_ms(text: str, option: str) -> int:
+    try:
+        return parse_span_ms(text)
+    except ValueError as error:
+        raise StartFailure(f"--{option}: {error}", "For example: 10s") from None
+
+
 def _seconds(text: str) -> float:
-    return parse_span_ms(text) / 1000
+    if (span_ms := _span_ms(text, "duration")) < 100:
+        raise StartFailure(f"--duration {text} is too short to measure anything", "Give at least 100ms.")
+    return span_ms / 1000
 
 
 def _finish(work: Coroutine[Any, Any, Report], load: Load, levels: list[Level] | None = None) -> int:
@@ -70,9 +88,11 @@ def _finish(work: Coroutine[Any, Any, Report], load: Load, levels: list[Level] |
     try:
         report = uvloop.run(work)
     except grpc.aio.AioRpcError as error:
-        raise StartFailure(
-            f"the daemon does not serve: {error.details()}", "Is it running? Name it with --address.", 1
-        ) from None
+        if error.code() is grpc.StatusCode.UNAVAILABLE:
+            cause, remedy = "the daemon does not serve", "Is it running? Name it with --address."
+        else:
+            cause, remedy = "the daemon refused the load", "--jobs, --batch, --payload and --in-flight make it smaller."
+        raise StartFailure(f"{cause}: {error.details()}", remedy, 1) from None
     check_levels(report, levels or [])
     print(table([report]))
     if load.json is not None:
@@ -82,28 +102,31 @@ def _finish(work: Coroutine[Any, Any, Report], load: Load, levels: list[Level] |
 
 @app.command
 def submit(
-    *, jobs: int = 1_000_000, duration: str = "0s", spread: str = "0s", slo: Slo = None, load: Load = USUAL
+    *, jobs: Jobs = 1_000_000, duration: str | None = None, spread: str = "0s", slo: Slo = None, load: Load = USUAL
 ) -> int:
-    """Submit far jobs as fast as they are taken: due in an hour, or spread over SPREAD after that.
+    """Submit far jobs as fast as they are taken: due in an hour, or spread over SPREAD after that. They stay.
 
     Parameters
     ----------
     duration
-        Submit for this long instead of a number of jobs.
+        Submit for this long instead of a number of jobs: 1m.
+    spread
+        Draw the due times from this span, by which the first hour is followed: 30d.
     """
     levels = _levels(slo)
-    work = workloads.submit(load.terms(), jobs, parse_span_ms(spread), seconds=_seconds(duration))
+    seconds = _seconds(duration) if duration is not None else 0.0
+    work = workloads.submit(load.terms(), jobs, _span_ms(spread, "spread"), seconds=seconds)
     return _finish(work, load, levels)
 
 
 @app.command
-def lifecycle(*, jobs: int = 300_000, load: Load = USUAL) -> int:
+def lifecycle(*, jobs: Jobs = 300_000, load: Load = USUAL) -> int:
     """One worker leases and acks jobs that wait already."""
     return _finish(workloads.lifecycle(load.terms(), jobs), load)
 
 
 @app.command
-def skew(*, rate: int = 5000, duration: str = "10s", slo: Slo = None, load: Load = USUAL) -> int:
+def skew(*, rate: Rate = 5000, duration: Duration = "10s", slo: Slo = None, load: Load = USUAL) -> int:
     """Jobs due at a steady rate: from schedule time to receipt at the worker."""
     levels = _levels(slo)
     return _finish(workloads.skew(load.terms(), rate, _seconds(duration)), load, levels)
@@ -111,18 +134,31 @@ def skew(*, rate: int = 5000, duration: str = "10s", slo: Slo = None, load: Load
 
 @app.command
 def mixed(
-    *, rate: int = 5000, duration: str = "10s", submit_rate: int = 50_000, slo: Slo = None, load: Load = USUAL
+    *,
+    rate: Rate = 5000,
+    duration: Duration = "10s",
+    submit_rate: Annotated[int, Parameter(validator=Number(gte=0))] = 50_000,
+    slo: Slo = None,
+    load: Load = USUAL,
 ) -> int:
-    """The skew workload while another process submits far jobs."""
+    """The skew workload while another process submits jobs due in two hours, which stay.
+
+    Parameters
+    ----------
+    submit_rate
+        Far jobs in a second; 0: as many as are taken.
+    """
     levels = _levels(slo)
     return _finish(outside.mixed(load.terms(), rate, _seconds(duration), submit_rate), load, levels)
 
 
 @app.command
 def stalls(
-    *, rate: int = 5000, duration: str = "10s", http: str = "127.0.0.1:7734", slo: Slo = None, load: Load = USUAL
+    *, rate: Rate = 5000, duration: Duration = "10s", http: str = "127.0.0.1:7734", slo: Slo = None, load: Load = USUAL
 ) -> int:
     """How long the daemon's event loop makes a deadline wait under full load: --slo loop_own_p99=500us.
+
+    It submits as many jobs due in two hours as are taken, and they stay.
 
     Parameters
     ----------
@@ -134,14 +170,14 @@ def stalls(
 
 
 @app.command
-def burst(*, jobs: int = 200_000, slo: Slo = None, load: Load = USUAL) -> int:
+def burst(*, jobs: Jobs = 200_000, slo: Slo = None, load: Load = USUAL) -> int:
     """Jobs due in one millisecond: when the last one arrives (--slo max=5s)."""
     levels = _levels(slo)
     return _finish(workloads.burst(load.terms(), jobs), load, levels)
 
 
 @app.command
-def footprint(*, jobs: int = 1_000_000, load: Load = USUAL) -> int:
+def footprint(*, jobs: Jobs = 1_000_000, load: Load = USUAL) -> int:
     """Jobs due next month: what the daemon then holds in memory, by its own count. They stay in the store.
 
     Resident memory of the processes and bytes on disk need a daemon of the benchmark's own:
@@ -151,7 +187,7 @@ def footprint(*, jobs: int = 1_000_000, load: Load = USUAL) -> int:
 
 
 @app.command
-def restart(*, duration: str = "30s", load: Load = USUAL) -> int:
+def restart(*, duration: Duration = "30s", load: Load = USUAL) -> int:
     """A job every 10 ms while you kill and start the daemon: the longest silence, and that nothing is missing.
 
     The kill is up to you: another terminal, a supervisor. `python -m bench.run --only restart` in a checkout of the

@@ -185,6 +185,26 @@ def test_a_daemon_that_is_not_there(capsys: Capture, monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        ("skew --duration soon", "--duration"),
+        ("skew --duration 0s", "--duration"),
+        ("skew --rate 0", "--rate"),
+        ("submit --jobs 0", "--jobs"),
+        ("submit --batch 0", "--batch"),
+        ("submit --batch 20000", "--batch"),
+        ("burst --in-flight 0", "--in-flight"),
+        ("lifecycle --payload 262145", "--payload"),
+        ("submit --spread far", "--spread"),
+        ("skew --slo p99=soon", "p99=soon"),
+    ],
+)
+def test_a_benchmark_that_would_measure_nothing_is_refused(capsys: Capture, words: str, named: str) -> None:
+    assert main(["bench", *words.split(), "--address", "127.0.0.1:1"]) == 2
+    assert named in one_line(capsys)
+
+
+@pytest.mark.parametrize(
     ("words", "flags"),
     [
         ("", {}),
