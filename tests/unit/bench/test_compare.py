@@ -225,8 +225,10 @@ found = subprocess.Popen(
 print(found.pid, flush=True)
 """
 RUN = f"""
-import subprocess, sys, time
+import signal, subprocess, sys, time
 from bench.compare.fence import fenced
+# Whoever starts the tests in the background of a script has it ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 with fenced() as folder:
     (folder / "data").mkdir()
     said = subprocess.run([sys.executable, "-c", {GRANDCHILD!r}], stdout=subprocess.PIPE, text=True, check=True).stdout
@@ -243,7 +245,10 @@ def test_an_interrupted_run_leaves_no_process_and_no_file(how: signal.Signals) -
         folder, pid = run.stdout.readline().decode().rsplit(maxsplit=1)
         assert (Path(folder).is_dir(), Path(f"/proc/{pid}").exists()) == (True, True)
         run.send_signal(how)
-        run.wait(60)
+        try:
+            run.wait(60)
+        finally:
+            run.kill()  # one that does not hear must not hold up the failure
     assert run.returncode
     assert (Path(folder).exists(), Path(f"/proc/{pid}").exists()) == (False, False)
 
