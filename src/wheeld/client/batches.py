@@ -16,7 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from wheeld.client.delivery import Batch, Delivery
-from wheeld.client.failures import refusal
+from wheeld.client.failures import refused_job
 from wheeld.client.handle import JobHandle
 from wheeld.model import errors, limits
 from wheeld.model.errors import Misused, Refused, WheeldError
@@ -33,10 +33,6 @@ _NUMBERS_AHEAD_MAX: Final = limits.PRODUCER_BATCHES_REMEMBERED // 2
 _WHOLE_JOBS_MAX: Final = 100
 """So many jobs at most are sent as they came; of more, half goes at once. Callers that wait for each of their jobs
 come back together: in one batch they and the daemon would take turns, in two they work at the same time."""
-
-
-def _refused(code: int, field: str) -> Refused:
-    return refusal(code, f"the job was refused: {field}" if field else "the job was refused", field)
 
 
 class Batcher:
@@ -76,7 +72,7 @@ class Batcher:
         """One whole batch past the queue, within the window: a handle or the refusal of each of its jobs."""
         data = await self.submit_body(b"".join(jobs))
         try:
-            return read_results(data, len(jobs), self._client, JobHandle, _refused)
+            return read_results(data, len(jobs), self._client, JobHandle, refused_job)
         except ValueError as error:
             raise Refused(errors.INTERNAL, str(error)) from None
 
@@ -146,7 +142,7 @@ class Batcher:
     def _on_settled(self, waiters: list[Waiter], data: bytes, error: WheeldError | None) -> None:
         if error is None:
             try:
-                answer(data, waiters, self._client, JobHandle, _refused)
+                answer(data, waiters, self._client, JobHandle, refused_job)
             except ValueError as defect:
                 error = Refused(errors.INTERNAL, str(defect))
         if error is not None:

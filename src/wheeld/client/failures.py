@@ -10,6 +10,7 @@ import random
 from typing import TYPE_CHECKING, Any, Final
 
 from wheeld.model import errors
+from wheeld.model.acceptable import refused_field
 from wheeld.model.errors import FIELD_NAMES, ErrorKind, Refused, WheeldError
 
 if TYPE_CHECKING:
@@ -45,6 +46,12 @@ def refusal(code: int, detail: str, field: str = "") -> Refused:
     if code not in errors.REGISTRY:
         return Refused(errors.INTERNAL, f"{detail} (error code {code}, which this version does not know)")
     return Refused(code, detail, field=_FIELDS.get(field, errors.Field.NONE))
+
+
+def refused_job(code: int, field: str) -> Refused:
+    """The daemon's no to one job of a batch: with the field that it names, and what that field takes."""
+    words = refused_field(_FIELDS.get(field, errors.Field.NONE)) or field
+    return refusal(code, f"the job is refused: {words}" if words else "the job is refused", field)
 
 
 def failure_of(rpc_error: grpc.RpcError, address: str) -> Failure:

@@ -10,8 +10,9 @@ from wheeld.admission.gate import Gate
 from wheeld.driver.api import Driver
 from wheeld.edge.decisions import Decisions
 from wheeld.model import errors, limits
+from wheeld.model.acceptable import refused_field
 from wheeld.model.batch import ITEM_HEAD, NO_SESSION, RESULT_DUPLICATE, SUBMIT_HEAD, SUBMIT_RESULT
-from wheeld.model.errors import FIELD_NAMES, Refused
+from wheeld.model.errors import Refused
 from wheeld.model.spec import FLAG_DELAY
 from wheeld.runtime.clock import Clock
 from wheeld.wire.codec import Codec, SubmitKind
@@ -70,10 +71,7 @@ class SubmitFront:
 
 def refused_item(code: int, field: int) -> Refused:
     """The error of a job that came alone."""
-    name = FIELD_NAMES.get(field, "")
-    return Refused(
-        code, f"field `{name}` of the job is not acceptable" if name else "the job is not acceptable", field=field
-    )
+    return Refused(code, f"the job is refused: {refused_field(field)}" if field else "the job is refused", field=field)
 
 
 def _stated_schedule_ms(batch: bytes) -> int:
