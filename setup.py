@@ -42,7 +42,7 @@ MODULES: dict[str, tuple[str, str, list[str]]] = {
     "load": (
         "wheeld.store._load",
         "native/cython/_load.pyx",
-        ["native/fold/wh_ids.c", "native/fold/wh_rows.c"],
+        [f"native/fold/wh_{name}.c" for name in ("block", "dues", "ids", "rows")],
     ),
     "rows": (
         "wheeld.store._rows",

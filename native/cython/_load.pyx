@@ -1,22 +1,25 @@
 # cython: language_level=3
-"""The thin Cython door to runs of job rows on their way out of the store: which of them wait in the backlog, how long they are.
+"""The thin Cython door to what leaves the store, and in which portions: runs of job rows, the backlog's ids, due times by bucket.
 
-Does not own how a row is made (`_rows`). Invariant: rows are read only within the given bytes; ValueError for a run that is cut.
+Does not own how a row is made (`_rows`). Invariant: rows and blocks are read only within the given bytes; ValueError for what is cut.
 """
 from cpython.bytearray cimport PyByteArray_AS_STRING
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stddef cimport ptrdiff_t
-from libc.stdint cimport uint8_t, uint64_t
+from libc.stdint cimport UINT32_MAX, uint8_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy
 
 from c_fold cimport (
-    WH_ROW_BACKLOG, WH_ROW_KEY_MAX, wh_ids, wh_ids_add, wh_ids_clear, wh_ids_has, wh_row_key, wh_rows_cut, wh_rows_measure, wh_rows_next,
+    WH_DUES_NO_MEMORY, WH_ROW_BACKLOG, WH_ROW_KEY_MAX, wh_block_id, wh_due, wh_due_cut, wh_due_cut_begin, wh_due_cut_end,
+    wh_due_query, wh_dues, wh_dues_add, wh_dues_clear, wh_dues_cut, wh_dues_id, wh_dues_keep, wh_dues_next, wh_dues_touched,
+    wh_dues_weight, wh_ids, wh_ids_add, wh_ids_clear, wh_ids_has, wh_row_key, wh_rows_measure, wh_rows_next,
 )
 
 cdef enum:
     ID_AT = 4
     FLAGS_AT = 39
+    DUES_PER_SLICE = 1 << 16
 
 
 cdef inline bytes _bytes(const uint8_t *data, size_t length):
@@ -131,7 +134,7 @@ cdef class Measure:
 
 
 def note_rows(bytes rows, bytearray noted):
-    """Appends id and length of each row to `noted`, for `cut_rows`."""
+    """Appends id and length of each row to `noted`, for `Cut`."""
     cdef const uint8_t *data = <const uint8_t *>PyBytes_AS_STRING(rows)
     cdef size_t length = PyBytes_GET_SIZE(rows), at = 0
     cdef uint64_t due_ms
@@ -142,11 +145,120 @@ def note_rows(bytes rows, bytearray noted):
         at += size
 
 
-def cut_rows(bytearray noted, uint64_t left, bint take_first):
-    """The first id, in ascending order, whose row does not fit into `left` bytes with those before it, None when all fit. The
-    lowest one counts as fitting when `take_first` says so.
+cdef class DueQuery:
+    """Which jobs are asked for: after <= (due_ms, id) < before, in neither set; a job weighs its row's bytes, or 1."""
+
+    cdef wh_due_query _query
+    cdef bytes _after_id, _before_id
+    cdef IdSet _first, _second
+
+    def __cinit__(self, tuple after, tuple before, IdSet first=None, IdSet second=None, bint by_count=False):
+        self._after_id, self._before_id = after[1], before[1]
+        if len(self._after_id) != 16 or len(self._before_id) != 16:
+            raise ValueError("ids have 16 bytes")
+        self._query.places.after_ms, self._query.places.before_ms = after[0], before[0]
+        self._query.places.after_id = <const uint8_t *>PyBytes_AS_STRING(self._after_id)
+        self._query.places.before_id = <const uint8_t *>PyBytes_AS_STRING(self._before_id)
+        self._first, self._second, self._query.by_count = first, second, by_count
+        self._query.left_out[0] = &first._ids if first is not None and first._ids.count else NULL
+        self._query.left_out[1] = &second._ids if second is not None and second._ids.count else NULL
+
+
+cdef class Cut:
+    """Where a budget ends in ascending order of ids, the lists of all shards and the jobs of `noted` together. The lowest of all
+    counts as fitting when `take_first` says so.
     """
-    cdef size_t at, count = len(noted) // 20
-    cdef uint8_t *data = <uint8_t *>PyByteArray_AS_STRING(noted)
-    at = wh_rows_cut(data, count, left, take_first)
-    return None if at == count else _bytes(data + 20 * at, 16)
+
+    cdef wh_due_cut _cut
+    cdef bytearray _noted
+
+    def __cinit__(self, bytearray noted, uint64_t left, bint take_first):
+        self._noted = noted
+        self._cut.notes, self._cut.count = <uint8_t *>PyByteArray_AS_STRING(noted), len(noted) // 20
+        self._cut.left, self._cut.take_first = left, take_first
+        wh_due_cut_begin(&self._cut)
+
+    def end(self):
+        """The first id that does not fit behind all lists, None: all fit."""
+        cdef uint8_t id[16]
+        return _bytes(id, 16) if wh_due_cut_end(&self._cut, id) else None
+
+
+cdef class DueList:
+    """The jobs of one shard and bucket by id: when each is due as it was submitted, and how long its row is."""
+
+    cdef wh_dues _dues
+
+    def __cinit__(self, bytes bucket, uint64_t base_ms, uint64_t width_ms):
+        if len(bucket) != 6 or width_ms > UINT32_MAX:
+            raise ValueError("shard and bucket have 6 bytes, the width of a bucket 4")
+        memcpy(self._dues.bucket, PyBytes_AS_STRING(bucket), 6)
+        self._dues.base_ms, self._dues.width_ms = base_ms, width_ms
+
+    def __dealloc__(self):
+        wh_dues_clear(&self._dues)
+
+    def __len__(self):
+        return self._dues.count
+
+    @property
+    def blocks(self):
+        """How many blocks the jobs were read from."""
+        return self._dues.blocks
+
+    def next_id(self):
+        """The lowest id that was not looked at."""
+        cdef uint8_t id[16]
+        wh_block_id(self._dues.bucket, self._dues.next_seq, id)
+        return _bytes(id, 16)
+
+    def add(self, list blocks, DueQuery kept):
+        """Takes the jobs of ascending [(key, block)] in, those from `next_id` on that lie within the query's places."""
+        cdef bytes key, value
+        cdef int code
+        for key, value in blocks:
+            code = wh_dues_add(&self._dues, <const uint8_t *>PyBytes_AS_STRING(key), <const uint8_t *>PyBytes_AS_STRING(value),
+                               PyBytes_GET_SIZE(value), &kept._query.places)
+            if code == WH_DUES_NO_MEMORY:
+                raise MemoryError
+            if code:
+                raise ValueError(f"the block of jobs {key.hex()} is cut, of an unknown version or contradicts itself")
+
+    def measure(self, Measure measure, DueQuery query, size_t at):
+        """Counts a slice of the jobs from number `at` on; the number to go on from."""
+        cdef size_t end = min(at + DUES_PER_SLICE, self._dues.count)
+        cdef const wh_due *due
+        cdef uint64_t offset, weight
+        while (due := wh_dues_next(&self._dues, &query._query, &at, end)) != NULL:
+            offset, weight = self._dues.base_ms + due.offset_ms - measure._base_ms, wh_dues_weight(&query._query, due)
+            if offset < measure._count:
+                measure._lengths[offset] += weight
+            measure.total += weight
+        return end
+
+    def select(self, DueQuery query, size_t at, size_t limit):
+        """([id] of up to `limit` jobs in a slice from number `at` on, ascending; the number to go on from)."""
+        cdef size_t end = min(at + DUES_PER_SLICE, self._dues.count)
+        cdef const wh_due *due
+        cdef uint8_t id[16]
+        cdef list found = []
+        while <size_t>len(found) < limit and (due := wh_dues_next(&self._dues, &query._query, &at, end)) != NULL:
+            wh_dues_id(&self._dues, due, id)
+            found.append(_bytes(id, 16))
+        return found, at
+
+    def touched(self, DueQuery query):
+        """About how many of the blocks hold jobs that are asked for."""
+        return wh_dues_touched(&self._dues, &query._query)
+
+    def cut(self, DueQuery query, Cut cut):
+        """The first id that does not fit behind those of the shards before, None: all fit."""
+        cdef uint8_t id[16]
+        return _bytes(id, 16) if wh_dues_cut(&self._dues, &query._query, &cut._cut, id) else None
+
+    def keep(self, DueQuery query):
+        """Another list, with nothing but the jobs that are asked for."""
+        cdef DueList kept = DueList(_bytes(self._dues.bucket, 6), self._dues.base_ms, self._dues.width_ms)
+        if wh_dues_keep(&self._dues, &query._query, &kept._dues) != 0:
+            raise MemoryError
+        return kept

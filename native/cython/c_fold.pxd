@@ -95,4 +95,36 @@ cdef extern from "wh_rows.h" nogil:
     int wh_rows_measure(const uint8_t *rows, size_t length, uint64_t base_ms, uint64_t *lengths, size_t count)
     ptrdiff_t wh_rows_next(const uint8_t *row, size_t left, uint64_t *due_ms)
     size_t wh_row_key(const uint8_t *row, uint8_t *key)
-    size_t wh_rows_cut(uint8_t *notes, size_t count, uint64_t left, int take_first)
+
+cdef extern from "wh_dues.h" nogil:
+    int WH_DUES_NO_MEMORY
+    ctypedef struct wh_due:
+        uint32_t offset_ms
+        uint64_t seq
+    ctypedef struct wh_dues:
+        uint8_t bucket[6]
+        uint64_t base_ms
+        uint64_t width_ms
+        uint64_t next_seq
+        size_t count
+        size_t blocks
+    ctypedef struct wh_due_query:
+        wh_row_filter places
+        const wh_ids *left_out[2]
+        int by_count
+    ctypedef struct wh_due_cut:
+        uint8_t *notes
+        size_t count
+        uint64_t left
+        int take_first
+
+    int wh_dues_add(wh_dues *dues, const uint8_t *key, const uint8_t *value, size_t length, const wh_row_filter *kept)
+    const wh_due *wh_dues_next(const wh_dues *dues, const wh_due_query *query, size_t *at, size_t end)
+    void wh_dues_id(const wh_dues *dues, const wh_due *due, uint8_t *id)
+    uint64_t wh_dues_weight(const wh_due_query *query, const wh_due *due)
+    size_t wh_dues_touched(const wh_dues *dues, const wh_due_query *query)
+    void wh_due_cut_begin(wh_due_cut *cut)
+    int wh_dues_cut(const wh_dues *dues, const wh_due_query *query, wh_due_cut *cut, uint8_t *id)
+    int wh_due_cut_end(wh_due_cut *cut, uint8_t *id)
+    int wh_dues_keep(const wh_dues *dues, const wh_due_query *query, wh_dues *kept)
+    void wh_dues_clear(wh_dues *dues)

@@ -1,13 +1,11 @@
 /* Job rows from the store's records; the layouts of the records stand in docs/storage-format.md. */
 #include "wh_rows.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 #define WH_SPEC_HEAD 56
 #define WH_STATE_HEAD 16
 #define WH_LEASE_HEAD 56
-#define WH_NOTE 20
 enum { WH_SCHEDULED = 1, WH_RUNNING = 3, WH_FAILED = 6 };
 
 static inline uint32_t u32_at(const uint8_t *at) { uint32_t v; memcpy(&v, at, sizeof v); return v; }
@@ -31,15 +29,19 @@ size_t wh_row_room(const wh_row_parts *parts) {
     return WH_ROW_HEAD + parts->spec_len + (parts->state ? parts->state_len : 0) + (parts->lease ? parts->lease_len : 0);
 }
 
+int wh_row_is_between(const wh_row_filter *filter, uint64_t due_ms, const uint8_t *id) {
+    if (due_ms < filter->after_ms || due_ms > filter->before_ms)
+        return 0;
+    if (due_ms == filter->after_ms && memcmp(id, filter->after_id, 16) < 0)
+        return 0;
+    return due_ms != filter->before_ms || memcmp(id, filter->before_id, 16) < 0;
+}
+
 static int is_wanted(const wh_row_parts *parts, const wh_row_filter *filter) {
     if (filter->waiting_only && (parts->lease != NULL || (parts->state != NULL && parts->state[1] == WH_FAILED)))
         return 0;
     uint64_t due_ms = due_of(parts);
-    if (due_ms < filter->after_ms || due_ms > filter->before_ms)
-        return 0;
-    if (due_ms == filter->after_ms && memcmp(parts->id, filter->after_id, 16) < 0)
-        return 0;
-    if (due_ms == filter->before_ms && memcmp(parts->id, filter->before_id, 16) >= 0)
+    if (!wh_row_is_between(filter, due_ms, parts->id))
         return 0;
     return !filter->home_only || due_ms / filter->bucket_width_ms == __builtin_bswap32(u32_at(parts->id + 2));
 }
@@ -115,17 +117,4 @@ size_t wh_row_key(const uint8_t *row, uint8_t *key) {
     memcpy(at, &due_ms, sizeof due_ms);
     memcpy(at + 8, row + 4, 16);
     return (size_t)(at + 24 - key);
-}
-
-static int compare_notes(const void *left, const void *right) { return memcmp(left, right, 16); }
-
-size_t wh_rows_cut(uint8_t *notes, size_t count, uint64_t left, int take_first) {
-    qsort(notes, count, WH_NOTE, compare_notes);
-    for (size_t at = 0; at < count; at++) {
-        uint32_t length = u32_at(notes + at * WH_NOTE + 16);
-        if (length > left && !(take_first && at == 0))
-            return at;
-        left -= length < left ? length : left;
-    }
-    return count;
 }

@@ -26,6 +26,9 @@ typedef struct {
     size_t spec_len, state_len, lease_len;
 } wh_row_parts;
 
+/* Whether the place of a job, (due, id), lies between the filter's. */
+int wh_row_is_between(const wh_row_filter *filter, uint64_t due_ms, const uint8_t *id);
+
 /* The most bytes that wh_row_pack may write for these parts. */
 size_t wh_row_room(const wh_row_parts *parts);
 
@@ -37,12 +40,6 @@ ptrdiff_t wh_rows_next(const uint8_t *row, size_t left, uint64_t *due_ms);
 
 /* Writes the key under which the backlog holds the job of a whole row; its length, below WH_ROW_KEY_MAX. */
 size_t wh_row_key(const uint8_t *row, uint8_t *key);
-
-/*
- * Sorts `count` notes {16-byte id, u32 length} by id. The number of the first one that does not fit into `left` bytes behind those
- * before it, or `count`; the first of all fits when `take_first` is set.
- */
-size_t wh_rows_cut(uint8_t *notes, size_t count, uint64_t left, int take_first);
 
 /* Adds each row's length to lengths[due - base_ms] where that is below `count`. 0 or WH_ROWS_BAD_RECORD. */
 int wh_rows_measure(const uint8_t *rows, size_t length, uint64_t base_ms, uint64_t *lengths, size_t count);

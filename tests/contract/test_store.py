@@ -188,6 +188,25 @@ async def test_scan_ranges_and_plans_meet_without_gap_or_overlap(node: Node, rng
         assert seen == sizes.keys()
 
 
+async def test_passes_over_a_store_that_goes_on(node: Node, rng: random.Random) -> None:
+    """A pass gives what the store holds when it begins, whatever passes before it left in the storekeeper's memory; a
+    new storekeeper goes on from the same place.
+    """
+    history = await grow(node, rng, groups=4)
+    place, passes = (0, NO_ID), 0
+    while place[0] < FOREVER_MS:
+        cut = await node.store.plan(place, FOREVER_MS, 500, node.groups)
+        if passes < 30:
+            await node.append(history.group(20))
+        if passes == 5:
+            await node.restart_store()
+        rows = await collect(node.store.scan(place, cut, node.groups))
+        assert rows == node.waiting(place, cut)
+        assert cut > place
+        place, passes = cut, passes + 1
+    assert passes > 1
+
+
 async def test_backlog_pages(node: Node, rng: random.Random) -> None:
     await grow(node, rng)
     for queue in {key.split(b"\0")[0] for key in node.reference.tables[Table.BACKLOG]}:

@@ -24,7 +24,7 @@ FIRST_PASS_MS = 15_000
 URGENT_MS = 500
 """A horizon as near as this is raised even when no memory is free."""
 PASS_SHARE = 0.125
-"""The least part of the byte cap that a pass is made for: the store walks whole buckets for it."""
+"""The least part of the byte cap that a pass is made for: each one waits until the store has folded up to it."""
 POLL_S = 0.02
 IDLE_POLL_S = 0.5
 LOAD_SHARE = 0.8

@@ -120,6 +120,11 @@ STORE_SLICE_BLOCKS: Final = 128
 """The same for blocks of jobs."""
 SCAN_BACKLOG_IDS_MAX: Final = 3_000_000
 """Ids of the backlog that a scan holds, 21 bytes each or more; for a range with more of them each job is looked up."""
+DUES_MAX: Final = 4_000_000
+"""Jobs of a bucket whose due times the storekeeper holds while it is loaded in passes, 16 bytes each; of more it holds
+those that are due first, half as many at least."""
+DUES_BUCKETS_MAX: Final = 2
+"""Buckets for which it does."""
 FORGET_ROWS_PER_COMMIT: Final = 20_000
 """Expired idempotency keys that a commit removes."""
 SESSION_AGE_MS_MAX: Final = HOUR_MS

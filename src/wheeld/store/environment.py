@@ -16,6 +16,7 @@ import lmdb
 from wheeld.model.errors import StartFailure
 from wheeld.store.blocks import block_bytes_max
 from wheeld.store.directory import DataDirectory
+from wheeld.store.dues import DueIndex
 from wheeld.store.layout import FORMAT_RECORD, MAIN_TABLES, META_FORMAT, RECORD_VERSION, Table, day_name, day_of_name
 
 MAP_BYTES: Final = 1 << 40
@@ -63,6 +64,7 @@ class MainStore:
         self.directory = directory
         self.shards = directory.format.shards
         self.bucket_width_ms = directory.format.bucket_width_ms
+        self.dues = DueIndex()
         self.environment = open_environment(directory.store, map_bytes, len(Table), readonly=readonly)
         try:
             self.environment.reader_check()

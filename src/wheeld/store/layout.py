@@ -122,6 +122,13 @@ def unpack_state(record: bytes) -> State:
     return State(state, attempt, due_ms, record[STATE_HEAD.size :])
 
 
+def state_due_ms(record: bytes) -> int:
+    """When the job of a state record is due."""
+    require_version(record, STATE_HEAD.size, "state")
+    due_ms: int = STATE_HEAD.unpack_from(record)[4]
+    return due_ms
+
+
 def unpack_lease(record: bytes) -> Lease:
     """The lease in a record."""
     require_version(record, LEASE_HEAD.size, "lease")

@@ -42,13 +42,8 @@ def _leases(snapshot: Snapshot, _history: HistoryDays, _body: bytes) -> Answer:
 
 def _plan(snapshot: Snapshot, _history: HistoryDays, body: bytes) -> Answer:
     due_ms, job_id, until_ms, budget_bytes = frames.PLAN_BODY.unpack(body)
-    walk = scan.plan(snapshot, (due_ms, job_id), until_ms, budget_bytes)
-    while True:
-        try:
-            next(walk)
-        except StopIteration as done:
-            return frames.PLACE.pack(*done.value)
-        yield b""
+    place = yield from scan.plan(snapshot, (due_ms, job_id), until_ms, budget_bytes)
+    return frames.PLACE.pack(*place)
 
 
 def _scan(snapshot: Snapshot, _history: HistoryDays, body: bytes) -> Answer:

@@ -98,10 +98,15 @@ class Snapshot:
         return RowFilter(*after, *before, self.store.bucket_width_ms, waiting_only, home_only)
 
     def rows_of(
-        self, ids: Iterable[bytes], rows_filter: RowFilter, *, in_backlog: bool | None = None
+        self,
+        ids: Iterable[bytes],
+        rows_filter: RowFilter,
+        *,
+        in_backlog: bool | None = None,
+        as_submitted: bool = False,
     ) -> Iterator[bytes]:
         """Runs of job rows of the ids that exist and pass the filter, each of bounded size. `in_backlog`: whether all
-        of them have backlog rows or none has, where the caller knows.
+        of them have backlog rows or none has, where the caller knows; `as_submitted`: none has a state or a lease.
         """
         items: list[tuple[bytes, bytes]] = []
         used = 0
@@ -111,12 +116,14 @@ class Snapshot:
             items += [(job_id, specs[job_id]) for job_id in some if job_id in specs]
             used += sum([len(spec) for spec in specs.values()])
             if used >= SLICE_BYTES_MAX or len(items) >= IDS_PER_SLICE:
-                yield self._pack(items, rows_filter, in_backlog)
+                yield self._pack(items, rows_filter, in_backlog, as_submitted)
                 items, used = [], 0
-        yield self._pack(items, rows_filter, in_backlog)
+        yield self._pack(items, rows_filter, in_backlog, as_submitted)
 
-    def _pack(self, items: list[tuple[bytes, bytes]], rows_filter: RowFilter, in_backlog: bool | None) -> bytes:
-        ids = [job_id for job_id, _ in items]
+    def _pack(
+        self, items: list[tuple[bytes, bytes]], rows_filter: RowFilter, in_backlog: bool | None, as_submitted: bool
+    ) -> bytes:
+        ids = [job_id for job_id, _ in items] if not as_submitted else []
         states, leases = self.of_ids(Table.STATE, ids), self.of_ids(Table.LEASES, ids)
         rows = pack_rows(items, states, leases, rows_filter, ROW_BACKLOG if in_backlog else 0)
         return rows if in_backlog is not None else self.flag_backlog(rows)
