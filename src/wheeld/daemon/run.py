@@ -18,6 +18,7 @@ from wheeld.daemon.drain import StopSignals, drain
 from wheeld.daemon.node import Node
 from wheeld.model.errors import StartFailure
 from wheeld.runtime.logs import configure_logs, get_logger
+from wheeld.runtime.memory import tune_malloc
 
 EXIT_OK = 0
 EXIT_CRASH = 70
@@ -94,6 +95,7 @@ def run_daemon(loaded: Loaded, beside: Beside = _nothing) -> int:
     config = loaded.config
     configure_logs(config.log_level, json={"auto": None, "json": True, "logfmt": False}[config.log_format])
     sys.setswitchinterval(SWITCH_INTERVAL_S)
+    tune_malloc()
     gc.disable()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         try:

@@ -1,12 +1,14 @@
 """Submits, from bytes to bytes: CreateJob, BatchCreateJobs and one message of SubmitJobs.
 
-Owns nothing but the order of steps: admit, decode, decide, encode. Knows no gRPC. Invariant: a refusal of the whole
-message is raised as `Refused`; refusals of single jobs stand in the answer.
+Owns nothing but the order of steps: admit, wait for room, decode, decide, encode. Knows no gRPC. Invariants: a refusal
+of the whole message is raised as `Refused`; refusals of single jobs stand in the answer; a message that has entered the
+intake leaves it when its decision ends, whatever becomes of its caller.
 """
 
 from __future__ import annotations
 
 from wheeld.admission.gate import Gate
+from wheeld.admission.intake import Intake
 from wheeld.driver.api import Driver
 from wheeld.edge.decisions import Decisions
 from wheeld.model import errors, limits
@@ -28,14 +30,15 @@ _DETAILS = {
 class SubmitFront:
     """See the module."""
 
-    def __init__(self, driver: Driver, codec: Codec, clock: Clock, gate: Gate, decisions: Decisions) -> None:
+    def __init__(
+        self, driver: Driver, codec: Codec, clock: Clock, gate: Gate, intake: Intake, decisions: Decisions
+    ) -> None:
         self._driver, self._codec, self._clock = driver, codec, clock
-        self._gate, self._decisions = gate, decisions
+        self._gate, self._intake, self._decisions = gate, intake, decisions
 
     async def create(self, message: bytes) -> bytes:
         """CreateJobRequest -> CreateJobResponse."""
-        batch = self._decode(message, SubmitKind.CREATE, NO_SESSION)
-        results = await self._decisions.run(self._driver.submit(batch))
+        batch, results = await self._decide(message, SubmitKind.CREATE)
         code, field, flags, _, _, _ = SUBMIT_RESULT.unpack_from(results)
         if code:
             raise refused_item(code, field)
@@ -46,22 +49,47 @@ class SubmitFront:
 
     async def batch(self, message: bytes) -> bytes:
         """BatchCreateJobsRequest -> BatchCreateJobsResponse."""
-        batch = self._decode(message, SubmitKind.BATCH, NO_SESSION)
-        results = await self._decisions.run(self._driver.submit(batch))
+        _, results = await self._decide(message, SubmitKind.BATCH)
         return self._codec.encode_submit_results(SubmitKind.BATCH, 0, results)
 
+    async def enter(self, message: bytes) -> None:
+        """A streamed message waits for room; then `decode_streamed` takes it."""
+        self._gate.admit_submit(len(message))
+        await self._intake.enter(len(message))
+
     def decode_streamed(self, message: bytes, session: bytes) -> tuple[int, bytes, bytes]:
-        """SubmitJobsRequest -> (batch number, session that holds from now on, submit batch)."""
-        batch = self._decode(message, SubmitKind.STREAM, session)
+        """SubmitJobsRequest -> (batch number, session that holds from now on, submit batch). One that is refused has
+        left the intake.
+        """
+        try:
+            batch = self._decode(message, SubmitKind.STREAM, session)
+        except BaseException:
+            self._intake.leave(len(message))
+            raise
         return SUBMIT_HEAD.unpack_from(batch)[2], batch[_SESSION], batch
 
-    async def streamed(self, batch_number: int, batch: bytes) -> bytes:
-        """A decoded submit batch -> SubmitJobsResponse. The caller shields it."""
-        results = await self._driver.submit(batch)
+    async def streamed(self, size: int, batch_number: int, batch: bytes) -> bytes:
+        """A decoded submit batch of a message of this size -> SubmitJobsResponse. The caller shields it."""
+        try:
+            results = await self._driver.submit(batch)
+        finally:
+            self._intake.leave(size)
         return self._codec.encode_submit_results(SubmitKind.STREAM, batch_number, results)
 
-    def _decode(self, message: bytes, kind: SubmitKind, session: bytes) -> bytes:
+    async def _decide(self, message: bytes, kind: SubmitKind) -> tuple[bytes, bytes]:
+        """A unary message -> (batch, its results)."""
         self._gate.admit_submit(len(message))
+        await self._intake.enter(len(message))
+        return await self._decisions.run(self._entered(message, kind))
+
+    async def _entered(self, message: bytes, kind: SubmitKind) -> tuple[bytes, bytes]:
+        try:
+            batch = self._decode(message, kind, NO_SESSION)
+            return batch, await self._driver.submit(batch)
+        finally:
+            self._intake.leave(len(message))
+
+    def _decode(self, message: bytes, kind: SubmitKind, session: bytes) -> bytes:
         latest_ms = self._clock.wall_ms() + limits.SCHEDULE_AHEAD_MS_MAX
         code, batch = self._codec.decode_submit(message, kind, session, latest_ms)
         if code:

@@ -15,6 +15,7 @@ from grpc_health.v1._async import HealthServicer
 from grpc_reflection.v1alpha import reflection
 
 from wheeld.admission.gate import Gate
+from wheeld.admission.intake import Intake
 from wheeld.driver.api import Driver
 from wheeld.edge import admin as admin_edge
 from wheeld.edge import jobs, queues, workers
@@ -78,7 +79,7 @@ class EdgeServer(Service):
         """See Service."""
         parts, decisions = self._parts, self.decisions
         server = grpc.aio.server(options=OPTIONS)
-        front = SubmitFront(parts.driver, parts.codec, parts.clock, parts.gate, decisions)
+        front = SubmitFront(parts.driver, parts.codec, parts.clock, parts.gate, Intake(), decisions)
         services = (
             JobService(parts.driver, parts.clock, parts.gate, front, decisions).calls(parts.counts),
             worker_calls(parts.driver, parts.codec, parts.clock, parts.gate, decisions, parts.counts),

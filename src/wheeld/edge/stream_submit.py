@@ -77,7 +77,7 @@ class SubmitStream:
                 await self._window.acquire(len(message))
                 if self._over:
                     return
-                self._begin(message)
+                await self._begin(message)
             self._end(None)
         except asyncio.CancelledError:
             raise
@@ -86,14 +86,17 @@ class SubmitStream:
             if not self._over:
                 self._end(as_wheeld_error(error, "SubmitJobs"))
 
-    def _begin(self, message: bytes) -> None:
+    async def _begin(self, message: bytes) -> None:
         try:
+            await self._front.enter(message)
             number, self._session, batch = self._front.decode_streamed(message, self._session)
         except Refused as refused:
             self._answer(len(message), refused_batch(peek_batch_number(message), refused))
             return
-        task = self._decisions.begin(self._front.streamed(number, batch))
-        task.add_done_callback(lambda done: self._on_decided(number, len(message), done))
+        # The message itself goes now: the decision has its own copy.
+        size = len(message)
+        task = self._decisions.begin(self._front.streamed(size, number, batch))
+        task.add_done_callback(lambda done: self._on_decided(number, size, done))
 
     def _on_decided(self, number: int, size: int, task: asyncio.Task[bytes]) -> None:
         error = None if task.cancelled() else task.exception()

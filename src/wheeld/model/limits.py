@@ -105,15 +105,24 @@ GROUP_BYTES_HARD: Final = SEGMENT_BYTES - JOURNAL_BLOCK_BYTES - JOURNAL_GROUP_HE
 """The largest payload of a group: what a segment holds behind its header block."""
 JOURNAL_QUEUED_BYTES_MAX: Final = 2 * GROUP_BYTES_HARD
 """Groups appended and not yet durable; past this the caller must hold its groups back."""
-STAGED_BYTES_MAX: Final = 2 * MIB
+STAGED_BYTES_MAX: Final = 1 * MIB
 """Submits wait at the door while this much is decided and not yet taken into a group."""
-SUBMIT_BYTES_MAX: Final = 256 * MIB
-"""Batches that were handed to the driver and not yet answered, of all streams and calls together; past this further
-ones are refused with STORE_BUSY. A stream that is alone meets its own window long before."""
+SUBMIT_BYTES_MAX: Final = 128 * MIB
+"""Submits that have arrived and are not yet answered, of all streams and calls together; past this further ones are
+refused with STORE_BUSY. A stream that is alone meets its own window long before."""
+INTAKE_BYTES_MAX: Final = 16 * MIB
+"""Of these, what is decoded and being decided; the rest waits as it came. Enough for the groups that are under way, the
+one that is open, and what goes into the next."""
+INTAKE_SMALL_BYTES: Final = 256 * KIB
+"""Messages up to this size do not wait behind all of the larger ones."""
 
 # Store
 FOLD_BYTES_MAX: Final = 128 * MIB
 """A commit takes no further group once what it folds takes this much memory."""
+FOLD_BYTES_MIN: Final = 16 * MIB
+"""The same when what it folds lies close together."""
+FOLD_BYTES_PER_PLACE: Final = 16 * KIB
+"""And for each place into which the last commit put jobs: four pages for the one that is written again."""
 STORE_SLICE_ROWS: Final = 1000
 """Rows that the writer puts or removes before the reader may go on."""
 STORE_SLICE_BLOCKS: Final = 128
@@ -131,6 +140,12 @@ SESSION_AGE_MS_MAX: Final = HOUR_MS
 """A producer's batch can be asked for again at least this long."""
 
 # Memory and disk
+MALLOC_LARGE_BYTES: Final = 1 * MIB
+"""Blocks of this size and more come from the system one by one, and go back to it. A usual batch is smaller."""
+MALLOC_SPARE_BYTES: Final = 32 * MIB
+"""What is free at the end of a heap is kept up to this size."""
+MALLOC_ARENAS: Final = 2
+"""One for the loop, which was there first, and one for all other threads."""
 RESIDENT_BYTES_DEFAULT: Final = 2048 * MIB
 RETAINED_BYTES_SUBMIT_MAX: Final = 512 * MIB
 """Past this many journal bytes that the storekeeper has not yet folded, submits are refused."""
@@ -222,6 +237,7 @@ assert PAYLOAD_BYTES_MAX + 8 * KIB < FRAME_BYTES_MAX <= MESSAGE_BYTES_MAX
 assert QUEUE_PATH_BYTES_MAX <= 255 and TYPE_BYTES_MAX <= 255 and KEY_BYTES_MAX <= 255 and TRACE_BYTES_MAX <= 255
 assert MESSAGE_BYTES_MAX < GROUP_BYTES_HARD < SEGMENT_BYTES
 assert GROUP_BYTES_SOFT < GROUP_BYTES_SEALED
+assert GROUPS_IN_FLIGHT_MAX * (STAGED_BYTES_MAX + MESSAGE_BYTES_MAX) < INTAKE_BYTES_MAX < SUBMIT_BYTES_MAX
 assert GROUP_BYTES_SEALED + MESSAGE_BYTES_MAX + SETTLES_MAX * (LABELS_BYTES_MAX + KIB) < GROUP_BYTES_HARD
 assert SEGMENT_BYTES % JOURNAL_BLOCK_BYTES == 0
 assert RETAINED_BYTES_SUBMIT_MAX < RETAINED_BYTES_GRANT_MAX

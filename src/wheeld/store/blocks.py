@@ -8,7 +8,7 @@ a block of one job is longer than an LMDB page.
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from wheeld.model import limits
 from wheeld.store._fold import DELETE, PUT, Fold
@@ -67,14 +67,22 @@ def remove_ended(fold: Fold, cursor: Any, slice_guard: AbstractContextManager[An
                     cursor.put(key, left)
 
 
-def put_new(fold: Fold, cursor: Any, bytes_max: int, slice_guard: AbstractContextManager[Any]) -> int:
-    """Put the fold's new jobs into blocks, the first of each bucket into its last one; how many the store lacked."""
-    start = added = 0
+class Put(NamedTuple):
+    """What came of putting a fold's new jobs: how many the store lacked, and in how many places they went in."""
+
+    added: int
+    places: int
+
+
+def put_new(fold: Fold, cursor: Any, bytes_max: int, slice_guard: AbstractContextManager[Any]) -> Put:
+    """Put the fold's new jobs into blocks, the first of each bucket into its last one."""
+    start = added = places = 0
     while True:
         with slice_guard:
             blocks = 0
             while (found := fold.next_key(Table.JOBS, PUT, start)) and blocks < limits.STORE_SLICE_BLOCKS:
                 start, job_id = found
+                places += 1
                 key, block, end_key = _around(cursor, job_id)
                 made, start, count = fold.pack_blocks(
                     start, key, block, end_key, bytes_max, limits.STORE_SLICE_BLOCKS - blocks
@@ -84,7 +92,7 @@ def put_new(fold: Fold, cursor: Any, bytes_max: int, slice_guard: AbstractContex
                 added += count
                 blocks += len(made)
             if found is None:
-                return added
+                return Put(added, places)
 
 
 def _around(cursor: Any, job_id: bytes) -> tuple[bytes | None, bytes | None, bytes | None]:

@@ -24,6 +24,7 @@ from wheeld.store import blocks, layout
 from wheeld.store._fold import DELETE, PATCH, PUT, Fold
 from wheeld.store.environment import HistoryDays, MainStore, Transaction
 from wheeld.store.layout import RECORD_VERSION, Table
+from wheeld.store.pace import Pace
 
 PRUNE_EVERY_MS: Final = 10 * limits.MINUTE_MS
 FULL_DISK_BYTES: Final = 2 * limits.SEGMENT_BYTES
@@ -76,7 +77,7 @@ class Checkpointer:
         self._history = history
         self._open_journal = open_journal
         self._guard = slice_guard
-        self._fold_bytes_max = fold_bytes_max
+        self._pace = Pace(fold_bytes_max)
         self._fold = Fold(store.shards, store.bucket_width_ms)
         self._pruned_ms = 0
         self.time_ms = 0
@@ -115,7 +116,7 @@ class Checkpointer:
                 except ValueError as error:
                     raise StoreCorruptError(f"group {group.number}: {error}") from error
                 last = group.number
-                if self._fold.bytes_used > self._fold_bytes_max:
+                if self._fold.bytes_used > self._pace.fold_bytes:
                     break
         except JournalBehindError:
             # What came before the hole is good; the next attempt fails at its first group.
@@ -189,12 +190,13 @@ class Checkpointer:
         """Blocks, and how many jobs they hold."""
         try:
             with txn.cursor(self._store.tables[Table.JOBS]) as cursor:
-                change = -blocks.remove_ended(self._fold, cursor, self._guard)
-                change += blocks.put_new(self._fold, cursor, self._store.block_bytes_max, self._guard)
+                ended = blocks.remove_ended(self._fold, cursor, self._guard)
+                put = blocks.put_new(self._fold, cursor, self._store.block_bytes_max, self._guard)
         except ValueError as error:
             raise StoreCorruptError(str(error)) from error
-        record = layout.JOBS_RECORD.pack(RECORD_VERSION, read_jobs(self._store, txn) + change)
+        record = layout.JOBS_RECORD.pack(RECORD_VERSION, read_jobs(self._store, txn) + put.added - ended)
         txn.put(layout.META_JOBS, record, db=self._store.tables[Table.META])
+        self._pace.learn(put.places)
 
     def _unmove_released(self, txn: Transaction) -> None:
         """A released lease of the store knows in which bucket its job was due."""
