@@ -1,8 +1,8 @@
 """What the C library's malloc is told, so that a daemon's memory is what it uses.
 
-Owns nothing. Left alone, glibc learns from the first freed message of megabytes to take such blocks from the heap, where
-they stand between small ones that stay: at its cap of memory a daemon then held twice what it used. And each thread of
-gRPC keeps a heap of its own. Invariant: called before the process starts threads.
+Owns nothing. Left alone, glibc learns from the first freed message of megabytes to take such blocks from the heap,
+where they stand between small ones that stay: at its cap of memory a daemon then held twice what it used. And each
+thread of gRPC keeps a heap of its own. Invariant: called before the process starts threads.
 """
 
 from __future__ import annotations
