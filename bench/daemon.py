@@ -1,7 +1,7 @@
 """A daemon of the benchmark's own: started, looked at, killed.
 
-Owns the process and its directory. Invariant: neither outlives a benchmark that returns, breaks, or is interrupted by
-Ctrl-C or SIGTERM. The daemon finds its modules compiled from its second start on, as those of an installed package are.
+Owns the process and its directory. Invariants: neither outlives a benchmark that returns, breaks, or is interrupted by
+Ctrl-C or SIGTERM; the process does not outlive one that is killed, either. The daemon finds its modules compiled from its second start on, as those of an installed package are.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from pathlib import Path
 
 import grpc.aio
 
+from bench.parent import end_with_parent
 from wheeld.store.directory import DataDirectory, read_format
 from wheeld.store.environment import MainStore
 from wheeld.store.layout import Table
@@ -61,7 +62,14 @@ class Daemon:
         began = time.monotonic()
         environment = os.environ | {"PYTHONPYCACHEPREFIX": str(self.directory / "bytecode")}
         environment.pop("PYTHONDONTWRITEBYTECODE", None)
-        self._process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True, env=environment)
+        self._process = subprocess.Popen(
+            command,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            env=environment,
+            preexec_fn=end_with_parent(signal.SIGKILL),  # noqa: PLW1509 - two system calls, and no lock
+        )
         while time.monotonic() - began < START_S_MAX:
             if self._process.poll() is not None:
                 break

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -51,7 +52,13 @@ def measure(
         command += ["--same-counts"] if options.same_counts else []
         command += [word for choice in chosen for word in ("--choose", choice)]
         with log.open("wb") as out:
-            child = subprocess.Popen(command, stdout=out, stderr=out, env={**os.environ, "TMPDIR": str(inside)})
+            child = subprocess.Popen(
+                command,
+                stdout=out,
+                stderr=out,
+                env={**os.environ, "TMPDIR": str(inside)},
+                preexec_fn=end_with_parent(signal.SIGTERM),  # noqa: PLW1509 - two system calls, and no lock
+            )
             try:
                 child.wait(RUN_S_MAX)
             except subprocess.TimeoutExpired:

@@ -7,7 +7,6 @@ before; a server whose client dies unseen gets SIGTERM from the kernel.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import pwd
 import shutil
@@ -18,14 +17,10 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from bench.parent import end_with_parent
+
 START_S_MAX = 30
 STOP_S_MAX = 20
-PR_SET_PDEATHSIG = 1
-_libc = ctypes.CDLL(None, use_errno=True)
-
-
-def _end_with_parent() -> None:
-    _libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def temporary_directory(name: str, owner: str | None = None) -> Path:
@@ -59,7 +54,7 @@ class Server:
                 user=self._user,
                 group=self._user,
                 extra_groups=[] if self._user else None,
-                preexec_fn=_end_with_parent,  # noqa: PLW1509 - no thread of ours runs when a server starts
+                preexec_fn=end_with_parent(signal.SIGTERM),  # noqa: PLW1509 - no thread of ours runs when a server starts
                 start_new_session=True,
             )
 
