@@ -1,7 +1,8 @@
 """A daemon of the benchmark's own: started, looked at, killed.
 
 Owns the process and its directory. Invariants: neither outlives a benchmark that returns, breaks, or is interrupted by
-Ctrl-C or SIGTERM; the process does not outlive one that is killed, either. The daemon finds its modules compiled from its second start on, as those of an installed package are.
+Ctrl-C or SIGTERM; the process does not outlive one that is killed, either. The daemon finds its modules compiled from
+its second start on, as those of an installed package are.
 """
 
 from __future__ import annotations

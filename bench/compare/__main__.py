@@ -25,6 +25,7 @@ from bench.compare.fence import end_descendants, fenced
 from bench.compare.plan import SYSTEMS, WORKLOADS, applies, plan_for, schedule
 from bench.compare.ratios import OURS, Run, counts_table, figures_table, terms_table
 from bench.compare.single import missing, version
+from bench.parent import end_with_parent
 from wheeld.bench.judge import machine
 
 RESULTS = Path(__file__).parents[1] / "results" / "local"

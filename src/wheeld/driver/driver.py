@@ -64,8 +64,6 @@ class NodeDriver:
         self._last_stream = 0
         self.probe: LoopProbe | None = None
         self.draining = False
-        self.submit_bytes = 0
-        """Batches that are under way."""
 
     # -- life ------------------------------------------------------------------
     async def start(self) -> None:
@@ -126,14 +124,7 @@ class NodeDriver:
     # -- hot -------------------------------------------------------------------
     async def submit(self, batch: bytes) -> bytes:
         """See Driver.submit."""
-        self._refuse_submits(len(batch))
-        self.submit_bytes += len(batch)
-        try:
-            return await self._decide_submit(batch)
-        finally:
-            self.submit_bytes -= len(batch)
-
-    async def _decide_submit(self, batch: bytes) -> bytes:
+        self._refuse_submits()
         await self.groups.room()
         try:
             while True:
@@ -151,11 +142,9 @@ class NodeDriver:
         await self.groups.wait(group)
         return records
 
-    def _refuse_submits(self, size: int) -> None:
+    def _refuse_submits(self) -> None:
         if self.draining:
             raise Refused(errors.DRAINING, "the daemon is shutting down")
-        if self.submit_bytes and self.submit_bytes + size > limits.SUBMIT_BYTES_MAX:
-            raise Refused(errors.STORE_BUSY, f"{self.submit_bytes} bytes of submits are under way")
         code, detail = self.checkpoints.refusal()
         if code:
             raise Refused(code, detail)
@@ -286,7 +275,6 @@ class NodeDriver:
             "durable_group": self.groups.durable,
             "groups_written": self.groups.written,
             "retained_bytes": self.groups.retained_bytes,
-            "submit_bytes": self.submit_bytes,
             "store_position": self._parts.store.position,
             "horizon_ms": due_ms,
             "watermark_ms": self.core.watermark_ms(),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 import pytest
 
@@ -58,17 +57,3 @@ def test_a_store_that_stands_still_stops_submits_then_grants_never_acks(monkeypa
         assert node.journal.released == node.driver.checkpoints._released > 0
 
     run_bare(3, story)
-
-
-def test_submits_under_way_are_bounded_over_all_callers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "SUBMIT_BYTES_MAX", 10_000)
-
-    async def story(node: BareNode) -> None:
-        calls: list[Any] = [asyncio.ensure_future(refusal(node, 2)) for _ in range(8)]
-        answers = await asyncio.gather(*calls)
-        assert answers.count(errors.OK) == 4
-        assert answers.count(errors.STORE_BUSY) == 4
-        assert node.driver.submit_bytes == 0
-        assert await refusal(node, 12) == errors.OK, "one that is alone is taken, whatever its size"
-
-    run_bare(4, story)
