@@ -115,6 +115,9 @@ NT_FLAGS   := -std=c11 -O1 -g -Wall -Wextra -Wno-unused-parameter -Wno-unused-fu
               -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
 NT_FLAGS   += $(addprefix -I,native $(patsubst %/,%,$(sort $(dir $(filter %.h,$(NATIVE))))) native/tests)
 
+# Where the kernel draws addresses from 32 bits, GCC's sanitizer now and then finds its shadow's place taken.
+AT_FIXED_PLACES := $(shell setarch -R true 2>/dev/null && echo setarch -R)
+
 .PHONY: native-test asan
 native-test: $(addprefix run-,$(NT_TESTS)) ## The C tests under address and undefined behaviour sanitizers; no Python
 
@@ -134,7 +137,7 @@ $(NT)/bin/%: $(NT)/native/tests/%.o $(NT)/libwheeld.a
 .PHONY: $(addprefix run-,$(NT_TESTS))
 $(addprefix run-,$(NT_TESTS)): run-%: $(NT)/bin/%
 	@echo "native $*"
-	@$<
+	@$(AT_FIXED_PLACES) $<
 
 .PRECIOUS: $(NT)/%.o $(NT)/bin/%
 -include $(NT_OBJECTS:.o=.d) $(addprefix $(NT)/native/tests/,$(addsuffix .d,$(NT_TESTS)))
