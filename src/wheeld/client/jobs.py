@@ -7,10 +7,11 @@ enforces. Invariant: the bytes of a job are made once; a batch that is sent agai
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cache, lru_cache
 from typing import Any, Final, TypedDict
 
+from wheeld.client.blame import WRONG, blame
 from wheeld.client.times import Moment, Span, moment_ns, set_ns, span_ns
 from wheeld.model import errors
 from wheeld.model.errors import Field, Misused
@@ -105,6 +106,14 @@ def length_delimited(tag: bytes, body: bytes) -> bytes:
 def head_of(type: str, options: JobOptions) -> bytes:
     """The fields of a NewJob that are the same for every call of a handler: all but its payload and its time."""
     try:
+        return _head(type, options)
+    except WRONG as error:
+        words = {field.name: getattr(options, field.name) for field in fields(options)}
+        raise blame({"type": type} | words, error) from None
+
+
+def _head(type: str, options: JobOptions) -> bytes:
+    try:
         head = job_head(
             type,
             options.queue,
@@ -143,6 +152,8 @@ def _head_of_words(type: str, words: OptionWords) -> bytes:
         return job_head(type, **plain)
     except OverflowError:
         raise _bad_priority(words.get("priority")) from None
+    except WRONG as error:
+        raise blame({"type": type} | plain, error) from None
 
 
 @lru_cache(maxsize=1024)
@@ -180,6 +191,14 @@ def _delay_parts(delay: Span) -> tuple[int, int]:
 
 def finish_job(head: bytes, payload: bytes, schedule_time: Moment | None, delay: Span | None) -> bytes:
     """A job's head with payload and time, as one `jobs` element of a batch message."""
+    try:
+        return _finish(head, payload, schedule_time, delay)
+    except WRONG as error:
+        words = {"payload": payload, "schedule_time": schedule_time, "delay": delay}
+        raise blame(words, error) from None
+
+
+def _finish(head: bytes, payload: bytes, schedule_time: Moment | None, delay: Span | None) -> bytes:
     if type(payload) is not bytes:
         payload = bytes(memoryview(payload))
     if schedule_time is not None:
@@ -196,7 +215,7 @@ def encode_words(
     type: str, payload: bytes, schedule_time: Moment | None, delay: Span | None, words: OptionWords
 ) -> bytes:
     """`encode_job` with the options as keyword arguments have them."""
-    head = _head_of_words(type, words) if words else _plain_head(type)
+    head = _head_of_words(type, words) if words or type.__class__ is not str else _plain_head(type)
     return finish_job(head, payload, schedule_time, delay)
 
 
@@ -209,5 +228,5 @@ def encode_job(
     options: JobOptions = NO_OPTIONS,
 ) -> bytes:
     """The job as one `jobs` element of a batch message. Protobuf promises no order of labels, so the bytes are kept."""
-    head = _plain_head(type) if options is NO_OPTIONS else head_of(type, options)
+    head = _plain_head(type) if options is NO_OPTIONS and type.__class__ is str else head_of(type, options)
     return finish_job(head, payload, schedule_time, delay)

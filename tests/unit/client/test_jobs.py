@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
 
 import msgspec
 import pytest
 
-from wheeld.client.jobs import JobOptions, RetryPolicy, encode_job
+from wheeld.client.jobs import JobOptions, RetryPolicy, encode_job, encode_words
 from wheeld.client.payload import Arguments, encode_arguments
 from wheeld.client.times import moment_ns, span_ns
 from wheeld.model.errors import Misused
@@ -87,6 +89,36 @@ def test_jobs_join_to_a_batch(size: int) -> None:
 def test_a_job_has_one_time() -> None:
     with pytest.raises(Misused, match="both"):
         encode_job("t", schedule_time=1.0, delay=1)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("type", 5), ("type", None), ("type", [1]), ("payload", "text"), ("queue", 5), ("queue", None),
+        ("priority", "9"), ("key", b"k"), ("key", "\ud800"), ("labels", ["a"]), ("labels", {"a": 1}),
+        ("labels", {1: "a"}), ("retry", 3), ("retry", RetryPolicy(max_attempts="3")),  # type: ignore[arg-type]
+        ("start_timeout", [1]), ("lease_duration", b"1"), ("schedule_time", "now"), ("delay", [1]), ("delay", b"1s"),
+    ],
+)  # fmt: skip
+def test_a_wrong_type_is_told_with_its_field_and_value(name: str, value: Any) -> None:
+    words = {name: value}
+    job: dict[str, Any] = {"type": "t", "payload": b"", "schedule_time": None, "delay": None}
+    job |= {known: words.pop(known) for known in job if known in words}
+    told = re.escape(f"{name} takes ") + ".*" + re.escape(f"not {value!r}")
+    with pytest.raises(Misused, match=told):
+        encode_words(*job.values(), words)  # type: ignore[arg-type]
+    with pytest.raises(Misused, match=told):
+        encode_job(job.pop("type"), job.pop("payload"), **job, options=JobOptions(**words))
+
+
+def test_a_good_retry_policy_is_not_blamed() -> None:
+    with pytest.raises(Misused, match="lease_duration takes"):
+        encode_job("t", options=JobOptions(retry=RetryPolicy(max_attempts=3), lease_duration=b"1"))  # type: ignore[arg-type]
+
+
+def test_a_word_that_is_no_option_is_told_as_python_does() -> None:
+    with pytest.raises(TypeError, match="colour"):
+        encode_words("t", b"", None, None, {"colour": "red"})  # type: ignore[typeddict-unknown-key]
 
 
 class Point(msgspec.Struct):
