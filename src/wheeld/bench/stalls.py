@@ -18,11 +18,12 @@ import urllib.request
 from wheeld.bench.judge import Report
 from wheeld.bench.living import live_apart
 from wheeld.bench.workloads import Terms, skew
+from wheeld.model import limits
 from wheeld.model.errors import StartFailure
 
 FAMILIES = {"loop": "wheeld_loop_lag_seconds", "loop_own": "wheeld_loop_lag_own_seconds"}
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p99.9": 0.999, "max": 1.0}
-RULE_S = 0.0005
+RULE_S = limits.STALL_US / 1e6
 _BUCKET = re.compile(r'(\w+)_bucket\{le="([^"]+)"\} (\S+)')
 
 Histogram = list[tuple[float, float]]

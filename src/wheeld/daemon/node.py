@@ -47,7 +47,6 @@ if TYPE_CHECKING:
     from wheeld.edge.server import EdgeServer
     from wheeld.web.server import WebServer
 
-LOOP_PROBE_PERIOD_MS = 10
 WEB_PATIENCE_S = 1.0
 """A recovery that takes longer is watched over HTTP."""
 EXIT_DIRECTORY = 3
@@ -94,7 +93,7 @@ class Node(Service):
                 coordinator=LocalCoordinator(),
                 lead_ms_min=config.lead_min,
                 lead_ms_max=config.lead_max,
-                probe_period_ms=LOOP_PROBE_PERIOD_MS,
+                probe_period_ms=limits.LOOP_PROBE_PERIOD_MS,
             )
         )
         self.edge = self._edge(directory)

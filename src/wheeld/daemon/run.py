@@ -24,6 +24,8 @@ EXIT_OK = 0
 EXIT_CRASH = 70
 SWITCH_INTERVAL_S = 0.0005
 """How long a thread that was asked for the GIL may keep it: the journal's thread must not wait for the default 5 ms."""
+COLLECT_AFTER = 200
+"""New objects between two collections of the youngest: a look at Python's usual 700 takes longer than the loop may."""
 
 Beside = Callable[[Node], AbstractAsyncContextManager[None]]
 """What runs beside a node that serves, and ends before the node drains."""
@@ -59,6 +61,7 @@ async def serve(loaded: Loaded, beside: Beside = _nothing) -> int:
         await starting
         # What start has built lives as long as the process: the collector, which was off so far, need not look at it.
         gc.freeze()
+        gc.set_threshold(COLLECT_AFTER)
         gc.enable()
         announce(node)
         async with beside(node):

@@ -23,6 +23,7 @@ from wheeld.driver.probe import LoopProbe
 from wheeld.driver.pump import OpenDeadline, Pump
 from wheeld.driver.recovery import epoch_of, restored_from
 from wheeld.driver.repeats import answer_repeats
+from wheeld.driver.slices import slices_of
 from wheeld.model import errors, limits
 from wheeld.model.batch import DONE, NEED_KEYS
 from wheeld.model.entry import Outcome
@@ -125,6 +126,16 @@ class NodeDriver:
     async def submit(self, batch: bytes) -> bytes:
         """See Driver.submit."""
         self._refuse_submits()
+        decided: list[tuple[int, bytes]] = []
+        for part in slices_of(batch):
+            if decided:
+                await asyncio.sleep(0)
+            decided.append(await self._decide_submit(part))
+        await self.groups.wait(decided[-1][0])
+        return b"".join(records for _, records in decided)
+
+    async def _decide_submit(self, batch: bytes) -> tuple[int, bytes]:
+        """(group to wait for, records)."""
         await self.groups.room()
         try:
             while True:
@@ -139,8 +150,7 @@ class NodeDriver:
         self.pump.catch_up()
         if outcome != DONE:
             raise Refused(records[0], "the batch is refused as a whole")
-        await self.groups.wait(group)
-        return records
+        return group, records
 
     def _refuse_submits(self) -> None:
         if self.draining:

@@ -13,11 +13,10 @@ from bisect import bisect_left
 
 from wheeld.driver.pump import OpenDeadline
 from wheeld.metrics.names import LOOP_LAG_BUCKETS_SECONDS
+from wheeld.model import limits
 from wheeld.runtime.clock import Clock
 from wheeld.runtime.waiting import CpuWaiting
 
-SAMPLES = 4096
-STALL_US = 500
 _BOUNDS_US = [round(bound * 1e6) for bound in LOOP_LAG_BUCKETS_SECONDS]
 
 
@@ -39,7 +38,7 @@ class LoopProbe:
 
     def __init__(self, clock: Clock, open_deadline: OpenDeadline, period_ms: int) -> None:
         self._clock, self._period_ms = clock, period_ms
-        self._recent = array("q", bytes(8 * SAMPLES))
+        self._recent = array("q", bytes(8 * limits.LOOP_PROBE_SAMPLES))
         self._waiting = CpuWaiting()
         self._waited_ns = self._waiting.total_ns()
         self.lag, self.own = LagHistogram(), LagHistogram()
@@ -62,7 +61,7 @@ class LoopProbe:
 
     def facts(self) -> dict[str, int | float | str]:
         """Percentiles of the last samples, in microseconds, and totals."""
-        recent = sorted(self._recent[: min(self.samples, SAMPLES)]) or [0]
+        recent = sorted(self._recent[: min(self.samples, limits.LOOP_PROBE_SAMPLES)]) or [0]
         return {
             "loop_lag_us_p50": recent[len(recent) // 2],
             "loop_lag_us_p99": recent[len(recent) * 99 // 100],
@@ -81,9 +80,9 @@ class LoopProbe:
         waited_ns = self._waiting.total_ns()
         waited_us, self._waited_ns = (waited_ns - self._waited_ns) // 1000, waited_ns
         if not stepped and lag_us >= 0:
-            self._recent[self.samples % SAMPLES] = lag_us
+            self._recent[self.samples % limits.LOOP_PROBE_SAMPLES] = lag_us
             self.samples += 1
-            self.stalls += lag_us > STALL_US
+            self.stalls += lag_us > limits.STALL_US
             self.longest_us = max(self.longest_us, lag_us)
             self.lag.add(lag_us)
             self.own.add(max(lag_us - waited_us, 0))

@@ -134,8 +134,8 @@ def call_prefix(session: bytes) -> bytes:
 def lease_call_of(message: bytes) -> LeaseCall:
     """The wish in a LeaseJobsRequest."""
     request = parse(pb.LeaseJobsRequest, message)
-    if request.max_jobs > limits.FRAME_JOBS_MAX:
-        raise invalid("max_jobs", f"at most {limits.FRAME_JOBS_MAX}")
+    if request.max_jobs > limits.LEASE_CALL_JOBS_MAX:
+        raise invalid("max_jobs", f"at most {limits.LEASE_CALL_JOBS_MAX}")
     worker, session = caller_of(request.worker_id.encode(), request.session_id.encode())
     opening = Opening(
         worker=worker,

@@ -105,7 +105,7 @@ class StreamOutbox:
         # One wake of the driver may bring several frames; a write costs more than a copy.
         while self._items and self._items[0][0] == LEASES:
             _, more, data, released_us = self._items[0]
-            if count + more > limits.GATHERED_FRAME_JOBS_MAX or size + len(data) > limits.FRAME_BYTES_MAX:
+            if count + more > limits.FRAME_JOBS_MAX or size + len(data) > limits.FRAME_BYTES_MAX:
                 break
             self._items.popleft()
             self._waiting -= more

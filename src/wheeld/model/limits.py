@@ -61,10 +61,11 @@ STREAM_QUEUES_MAX: Final = 64
 STREAM_JOBS_MAX: Final = 100_000
 STREAM_BYTES_DEFAULT: Final = 64 * MIB
 STREAM_BYTES_MAX: Final = 1024 * MIB
-FRAME_JOBS_MAX: Final = 4096
+LEASE_CALL_JOBS_MAX: Final = 4096
+"""Jobs that one LeaseJobs call may ask for."""
+FRAME_JOBS_MAX: Final = 1024
+"""Leases that leave as one message: written, encoded and handed to gRPC in one turn of the loop, about 0.4 ms."""
 FRAME_BYTES_MAX: Final = 1 * MIB
-GATHERED_FRAME_JOBS_MAX: Final = 2048
-"""Frames that wait for one stream leave as one message of up to this many leases: encoding more takes too long."""
 SETTLES_PER_TURN_MAX: Final = 1000
 """A message of more acks than this is decided in slices, each in a turn of the loop of its own: about 0.25 ms."""
 STREAM_PING_INTERVAL_MS: Final = 10 * SECOND_MS
@@ -105,6 +106,9 @@ GROUP_BYTES_HARD: Final = SEGMENT_BYTES - JOURNAL_BLOCK_BYTES - JOURNAL_GROUP_HE
 """The largest payload of a group: what a segment holds behind its header block."""
 JOURNAL_QUEUED_BYTES_MAX: Final = 2 * GROUP_BYTES_HARD
 """Groups appended and not yet durable; past this the caller must hold its groups back."""
+SUBMITS_PER_TURN_MAX: Final = 1000
+SUBMIT_BYTES_PER_TURN_MAX: Final = 512 * KIB
+"""A batch of more jobs or bytes than these is decided in slices, each in a turn of the loop of its own."""
 STAGED_BYTES_MAX: Final = 1 * MIB
 """Submits wait at the door while this much is decided and not yet taken into a group."""
 SUBMIT_BYTES_MAX: Final = 128 * MIB
@@ -215,6 +219,11 @@ LEAD_PERCENT: Final = 125
 """The lead is this much of the longest wait."""
 BEAT_MS_MAX: Final = 60 * SECOND_MS
 """An idle daemon beats at least this often."""
+LOOP_PROBE_PERIOD_MS: Final = 10
+LOOP_PROBE_SAMPLES: Final = 4096
+"""The newest lags of the event loop, of which the percentiles are told."""
+STALL_US: Final = 500
+"""The rule of half a millisecond: a deadline that the loop serves later than this was stalled."""
 CLOCK_STEP_MS: Final = 20
 """A wall clock that moves against boot time by more than this within two beats was stepped."""
 CLOCK_READS_MAX: Final = 8

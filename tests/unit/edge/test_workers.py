@@ -90,7 +90,7 @@ async def test_a_caller_that_leaves_gives_its_leases_back(edge: Edge) -> None:
         (pb.LeaseJobsRequest(), errors.FIELD_INVALID),
         (pb.LeaseJobsRequest(worker_id="w" * 65), errors.FIELD_INVALID),
         (pb.LeaseJobsRequest(worker_id="w", queues=["UPPER"]), errors.FIELD_INVALID),
-        (pb.LeaseJobsRequest(worker_id="w", max_jobs=limits.FRAME_JOBS_MAX + 1), errors.FIELD_INVALID),
+        (pb.LeaseJobsRequest(worker_id="w", max_jobs=limits.LEASE_CALL_JOBS_MAX + 1), errors.FIELD_INVALID),
     ],
 )
 async def test_lease_checks_its_fields(edge: Edge, request_: pb.LeaseJobsRequest, code: int) -> None:
