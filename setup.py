@@ -16,13 +16,14 @@ ROOT = Path(__file__).resolve().parent
 
 WHEEL_PARTS = ("", "_advance", "_chain", "_check", "_memory", "_sort", "_sweep")
 WHEEL_C = [f"native/wheel/wh_wheel{part}.c" for part in WHEEL_PARTS]
+WHEEL_C += ["native/common/wh_toucher.c", "native/common/wh_memory.c"]
 
 CORE_PARTS = (
     *("core", "control", "dispatch", "entries", "group", "keys", "lease", "loads", "pool", "ready", "records"),
     *("release", "settle", "spec", "spill", "streams", "submit", "table", "views"),
 )
 CORE_C = [f"native/core/wh_{part}.c" for part in CORE_PARTS]
-CORE_C += [*WHEEL_C, "native/common/wh_memory.c", "native/common/wh_siphash.c"]
+CORE_C += [*WHEEL_C, "native/common/wh_siphash.c"]
 
 CLIENT_C = ["native/wire/wh_client.c", "native/wire/wh_pb.c"]
 
@@ -79,10 +80,10 @@ def extensions() -> list[Extension]:
         "-Wno-unused-parameter",
         "-Wno-unused-function",
     ]
-    link: list[str] = []
+    link = ["-pthread"]
     if os.environ.get("WHEELD_SANITIZE"):
         flags = ["-O1", "-g", "-std=c11", "-fno-omit-frame-pointer", "-fsanitize=address,undefined"]
-        link = ["-fsanitize=address,undefined"]
+        link += ["-fsanitize=address,undefined"]
     found = []
     for name in wanted:
         module, source, c_sources = MODULES[name]

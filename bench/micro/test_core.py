@@ -1,4 +1,4 @@
-"""What the native core costs per job: submit (near, far, keyed), tick with grants, release, ack, lives, memory; its stalls.
+"""What the native core costs per job: submit (near, far, keyed), tick with grants, release, ack, lives, memory, stalls.
 
     pytest bench/micro/test_core.py -s
 
@@ -177,7 +177,7 @@ def test_storm(benchmark: Any) -> None:
 
 
 def test_steady(benchmark: Any) -> None:
-    """Whole lives beside a million others: each millisecond a batch comes, and an earlier one is granted and settled."""
+    """Lives beside a million others: each millisecond a batch comes, and an earlier one is granted and settled."""
     resident, warm, rounds, delay = 1_000_000, 200, 400, 100
     core = new_core()
     fill(core, scattered(resident, START_MS + HOUR_MS // 2, HOUR_MS // 2))

@@ -10,7 +10,7 @@
 #include <sys/mman.h>
 #endif
 
-enum { WH_HUGE_PAGE = 2 << 20, WH_HUGE_FROM = 4 << 20 };
+enum { WH_HUGE_PAGE = 2 << 20, WH_HUGE_FROM = 4 << 20, WH_RANGE_FROM = 1 << 18 };
 
 void *wh_malloc(size_t bytes) {
     return malloc(bytes);
@@ -52,7 +52,7 @@ static size_t whole_pages(size_t bytes) {
 
 /* Addresses that a block of this size has reserved; 0: it is small, and malloc's. */
 static size_t reserved(size_t bytes) {
-    if (bytes < WH_HUGE_FROM)
+    if (bytes < WH_RANGE_FROM)
         return 0;
     size_t range = WH_RESERVE_FIRST;
     while (range < bytes)
@@ -115,7 +115,8 @@ void *wh_grow(void *block, size_t held, size_t bytes) {
     uint8_t *start = reserve(range);
     if (start == NULL)
         return NULL;
-    (void)madvise(start, range, MADV_HUGEPAGE);
+    /* The first one fills with small pages, as the table grows: no table becomes large by a step that clears megabytes. */
+    (void)madvise(start + WH_HUGE_PAGE, range - WH_HUGE_PAGE, MADV_HUGEPAGE);
     if (mprotect(start, whole_pages(bytes), PROT_READ | PROT_WRITE) == 0 && move(start, block, held))
         return start;
     (void)munmap(start, range);

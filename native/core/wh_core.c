@@ -1,6 +1,17 @@
 /* Making, restoring and freeing a core; see the header. */
 #include "wh_core_internal.h"
 
+/* What grows with the resident jobs is touched ahead; the rest is small, or grows with what a worker does. */
+static void set_toucher(wh_core *core) {
+    core->jobs.toucher = core->job_index.toucher = core->toucher;
+    core->leases.toucher = core->lease_index.toucher = core->toucher;
+    core->records.toucher = core->toucher;
+    if (core->wheel != NULL)
+        wh_wheel_set_toucher(core->wheel, core->toucher);
+    if (core->lease_wheel != NULL)
+        wh_wheel_set_toucher(core->lease_wheel, core->toucher);
+}
+
 static void init_tables(wh_core *core) {
     wh_pool_init(&core->jobs, sizeof(wh_job));
     wh_pool_init(&core->leases, sizeof(wh_lease));
@@ -40,7 +51,10 @@ wh_core *wh_core_new(const wh_core_options *options) {
     core->expired = wh_malloc(WH_EXPIRIES_PER_TICK_MAX * sizeof *core->expired);
     core->wheel = wh_wheel_new(options->now_ms);
     core->lease_wheel = wh_wheel_new(options->boot_ms);
-    if (core->index == NULL || core->shelf == NULL || core->expired == NULL || core->wheel == NULL || core->lease_wheel == NULL) {
+    core->toucher = wh_toucher_new();
+    set_toucher(core);
+    bool whole = core->index != NULL && core->shelf != NULL && core->expired != NULL;
+    if (!whole || core->wheel == NULL || core->lease_wheel == NULL || core->toucher == NULL) {
         wh_core_free(core);
         return NULL;
     }
@@ -95,6 +109,7 @@ void wh_core_free(wh_core *core) {
     free_tables(core);
     wh_wheel_free(core->wheel);
     wh_wheel_free(core->lease_wheel);
+    wh_toucher_free(core->toucher);
     free(core->index);
     free(core->expired);
     free(core->queues);

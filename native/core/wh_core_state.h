@@ -2,6 +2,7 @@
 #ifndef WH_CORE_STATE_H
 #define WH_CORE_STATE_H
 
+#include "wh_toucher.h"
 #include "wh_core.h"
 #include "wh_group.h"
 #include "wh_model.h"
@@ -180,6 +181,7 @@ struct wh_core {
     size_t tick_began; /* bytes of the open group when the tick began */
     bool broken, keys_complete;
 
+    wh_toucher *toucher;
     wh_pool jobs;
     wh_records records;
     wh_index job_index;

@@ -275,6 +275,7 @@ int wh_core_rebase(wh_core *core, uint64_t now_ms) {
         free(waiting);
         return WH_CORE_NO_MEMORY;
     }
+    wh_wheel_set_toucher(wheel, core->toucher);
     take_back_undelivered(core, now_ms, waiting);
     size_t count = 0;
     for (uint32_t at = 0; at < core->jobs.high; at++) {

@@ -6,15 +6,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { WH_POOL_FIRST = 64, WH_POOL_LARGE = 1 << 17, WH_BUCKETS_FIRST = 16 };
+enum { WH_POOL_FIRST = 64, WH_POOL_LARGE = 1 << 17, WH_EARLY_SHARE = 32, WH_BUCKETS_FIRST = 16 };
 
 void wh_pool_init(wh_pool *pool, uint32_t item_bytes) {
     *pool = (wh_pool){.item_bytes = item_bytes, .free_head = WH_NONE};
 }
 
 void wh_pool_free(wh_pool *pool) {
+    wh_toucher *toucher = pool->toucher;
     wh_grown_free(pool->items, (size_t)pool->capacity * pool->item_bytes);
     wh_pool_init(pool, pool->item_bytes);
+    pool->toucher = toucher;
 }
 
 /* Grown by half while it is small, then by a sixteenth, since that copies nothing; at least to `wanted`; the limit keeps WH_NONE out of the references. */
@@ -27,14 +29,29 @@ static uint32_t grown(uint32_t capacity, uint64_t wanted) {
     return next < wanted ? 0 : (uint32_t)next;
 }
 
+/* A large table grows when a part of its last step is left, so that there is time to touch what it grows by. */
+static bool is_roomy(const wh_toucher *toucher, uint32_t capacity, uint64_t wanted) {
+    uint32_t early = toucher != NULL && capacity >= WH_POOL_LARGE ? capacity / WH_EARLY_SHARE : 0;
+    return wanted + early <= capacity;
+}
+
+/* As wh_grow; what is new of a large block is touched ahead. */
+static void *grow_touched(wh_toucher *toucher, void *block, size_t held, size_t bytes) {
+    uint8_t *grown = wh_grow(block, held, bytes);
+    if (grown != NULL && bytes > WH_TOUCHER_BLOCK)
+        wh_toucher_touch(toucher, grown + held, bytes - held);
+    return grown;
+}
+
 bool wh_pool_reserve(wh_pool *pool, uint32_t extra) {
     uint64_t wanted = (uint64_t)pool->count + extra;
-    if (wanted <= pool->capacity)
+    if (is_roomy(pool->toucher, pool->capacity, wanted))
         return true;
     uint32_t capacity = grown(pool->capacity, wanted);
-    uint8_t *items = capacity ? wh_grow(pool->items, (size_t)pool->capacity * pool->item_bytes, (size_t)capacity * pool->item_bytes) : NULL;
+    size_t held = (size_t)pool->capacity * pool->item_bytes;
+    uint8_t *items = capacity ? grow_touched(pool->toucher, pool->items, held, (size_t)capacity * pool->item_bytes) : NULL;
     if (items == NULL)
-        return false;
+        return wanted <= pool->capacity;
     pool->items = items;
     pool->capacity = capacity;
     return true;
@@ -71,14 +88,14 @@ void wh_index_init(wh_index *index) {
 void wh_index_free(wh_index *index) {
     wh_grown_free(index->heads, index->heads_capacity * sizeof *index->heads);
     wh_grown_free(index->nodes, index->nodes_capacity * sizeof *index->nodes);
-    wh_index_init(index);
+    *index = (wh_index){.toucher = index->toucher};
 }
 
 /* Makes room for heads; as many as references, so that the load can stay at one. */
 static bool reserve_heads(wh_index *index, uint32_t wanted) {
     if (wanted <= index->heads_capacity)
         return true;
-    uint32_t *heads = wh_grow(index->heads, index->heads_capacity * sizeof *heads, (size_t)wanted * sizeof *heads);
+    uint32_t *heads = grow_touched(index->toucher, index->heads, index->heads_capacity * sizeof *heads, (size_t)wanted * sizeof *heads);
     if (heads == NULL)
         return false;
     index->heads = heads;
@@ -91,14 +108,14 @@ static bool reserve_heads(wh_index *index, uint32_t wanted) {
 }
 
 bool wh_index_reserve(wh_index *index, uint32_t references) {
-    if (references <= index->nodes_capacity)
+    if (is_roomy(index->toucher, index->nodes_capacity, references))
         return true;
     uint32_t capacity = grown(index->nodes_capacity, references);
     if (capacity == 0 || !reserve_heads(index, capacity))
-        return false;
-    wh_node *nodes = wh_grow(index->nodes, index->nodes_capacity * sizeof *nodes, (size_t)capacity * sizeof *nodes);
+        return references <= index->nodes_capacity;
+    wh_node *nodes = grow_touched(index->toucher, index->nodes, index->nodes_capacity * sizeof *nodes, (size_t)capacity * sizeof *nodes);
     if (nodes == NULL)
-        return false;
+        return references <= index->nodes_capacity;
     index->nodes = nodes;
     index->nodes_capacity = capacity;
     return true;

@@ -7,6 +7,8 @@
 #ifndef WH_POOL_H
 #define WH_POOL_H
 
+#include "wh_toucher.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -20,6 +22,7 @@ typedef struct {
     uint32_t high; /* references below have been handed out at least once */
     uint32_t free_head; /* a free item's first four bytes name the next one */
     uint32_t count;
+    wh_toucher *toucher; /* touches what a large pool grows by; NULL: its user does */
 } wh_pool;
 
 typedef struct {
@@ -35,6 +38,7 @@ typedef struct {
     uint32_t heads_capacity;
     uint32_t nodes_capacity;
     uint32_t count;
+    wh_toucher *toucher; /* as of a pool */
 } wh_index;
 
 /* Prepares an empty pool; allocates nothing. */

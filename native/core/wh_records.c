@@ -83,7 +83,7 @@ static inline bool is_full(const wh_record_page *page, uint32_t bytes) {
 }
 
 static bool add_arena(wh_records *records) {
-    uint8_t *base = wh_aligned(ARENA_BYTES);
+    uint8_t *base = wh_toucher_take(records->toucher);
     if (base == NULL)
         return false;
     wh_record_arena *arena = arena_of(base);
@@ -201,5 +201,5 @@ void wh_records_free(wh_records *records) {
         records->first_arena = arena->next;
         free_arena(arena);
     }
-    *records = (wh_records){0};
+    *records = (wh_records){.toucher = records->toucher};
 }

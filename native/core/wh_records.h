@@ -8,10 +8,12 @@
 #ifndef WH_RECORDS_H
 #define WH_RECORDS_H
 
+#include "wh_toucher.h"
+
 #include <stddef.h>
 #include <stdint.h>
 
-enum { WH_RECORD_STEP = 16, WH_RECORD_CLASSES = 64 /* up to 1 KiB */, WH_RECORD_ARENA = 2 << 20, WH_IDLE_ARENAS_KEPT = 8 };
+enum { WH_RECORD_STEP = 16, WH_RECORD_CLASSES = 64 /* up to 1 KiB */, WH_RECORD_ARENA = WH_TOUCHER_BLOCK, WH_IDLE_ARENAS_KEPT = 8 };
 
 typedef struct wh_record_page wh_record_page;
 typedef struct wh_record_arena wh_record_arena;
@@ -21,6 +23,7 @@ typedef struct {
     wh_record_page *free_pages;
     wh_record_arena *first_arena;
     size_t idle_arenas; /* without a page in use */
+    wh_toucher *toucher; /* gives the arenas; NULL: made when they are wanted */
     size_t bytes; /* of arenas and of what wh_malloc gave */
 } wh_records;
 

@@ -125,7 +125,7 @@ size_t wh_core_memory_bytes(const wh_core *core, size_t *records) {
     total += pool_bytes(&core->keys) + index_bytes(&core->key_index) + pool_bytes(&core->producers) + index_bytes(&core->producer_index);
     total += pool_bytes(&core->departed) + index_bytes(&core->departed_index);
     total += core->settled_capacity * sizeof *core->settled + index_bytes(&core->settled_index);
-    total += core->records.bytes - core->record_bytes;
+    total += core->records.bytes - core->record_bytes + wh_toucher_bytes(core->toucher);
     total += wh_wheel_bytes(core->wheel) + wh_wheel_bytes(core->lease_wheel);
     for (uint32_t at = 0; at < core->queue_count; at++) {
         total += sizeof(wh_queue);

@@ -7,6 +7,7 @@
  * and after running out of memory either nothing changed or the core says that it is broken. It brings its own allocation functions
  * (native/common/wh_memory.c and native/wheel/wh_wheel_memory.c stay out of the link), which fail on demand.
  */
+#include "wh_toucher.h"
 #include "wh_bytes.h"
 #include "wh_core.h"
 #include "wh_group.h"
@@ -24,6 +25,9 @@ enum { STEPS = 1500, ITEMS = 24, TOKENS = 512, IDS = 512, BUFFER = 1 << 16 };
 static uint64_t allocations_left = UINT64_MAX;
 
 void *wh_allocate(size_t bytes);
+void *wh_allocate_arena(wh_toucher *toucher);
+uint32_t *wh_grow_stamps(wh_toucher *toucher, uint32_t *stamps, size_t held, size_t bytes);
+void wh_free_stamps(uint32_t *stamps, size_t held);
 
 static bool is_out(void) {
     if (allocations_left == UINT64_MAX)
@@ -36,6 +40,19 @@ static bool is_out(void) {
 
 void *wh_allocate(size_t bytes) {
     return is_out() ? NULL : aligned_alloc(64, (bytes + 63) / 64 * 64);
+}
+
+void *wh_allocate_arena(wh_toucher *toucher) {
+    return wh_toucher_take(toucher);
+}
+
+uint32_t *wh_grow_stamps(wh_toucher *toucher, uint32_t *stamps, size_t held, size_t bytes) {
+    (void)toucher;
+    return wh_grow(stamps, held, bytes);
+}
+
+void wh_free_stamps(uint32_t *stamps, size_t held) {
+    wh_grown_free(stamps, held);
 }
 
 void *wh_malloc(size_t bytes) {

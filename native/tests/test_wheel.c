@@ -3,7 +3,7 @@
  *
  *   make run-test_wheel, then build/native-test/bin/test_wheel [seed [rounds]] for one run again
  *
- * It brings its own wh_allocate (native/wheel/wh_wheel_memory.c stays out of the link), which fails on demand.
+ * It brings its own allocation functions (native/wheel/wh_wheel_memory.c stays out of the link), which fail on demand.
  */
 #include "wh_wheel.h"
 #include "wh_test.h"
@@ -19,9 +19,28 @@ enum { KEYS = 400, STEPS = 3000 };
 static int memory_is_out;
 
 void *wh_allocate(size_t bytes);
+void *wh_allocate_arena(wh_toucher *toucher);
+uint32_t *wh_grow_stamps(wh_toucher *toucher, uint32_t *stamps, size_t held, size_t bytes);
+void wh_free_stamps(uint32_t *stamps, size_t held);
 
 void *wh_allocate(size_t bytes) {
     return memory_is_out ? NULL : aligned_alloc(64, (bytes + 63) / 64 * 64);
+}
+
+void *wh_allocate_arena(wh_toucher *toucher) {
+    (void)toucher;
+    return wh_allocate(WH_TOUCHER_BLOCK);
+}
+
+uint32_t *wh_grow_stamps(wh_toucher *toucher, uint32_t *stamps, size_t held, size_t bytes) {
+    (void)toucher;
+    (void)held;
+    return memory_is_out ? NULL : realloc(stamps, bytes);
+}
+
+void wh_free_stamps(uint32_t *stamps, size_t held) {
+    (void)held;
+    free(stamps);
 }
 
 /* The oracle: per key the effective due time and the order of arming. */

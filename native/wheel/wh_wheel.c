@@ -16,28 +16,38 @@ void wh_wheel_free(wh_wheel *wheel) {
         return;
     wh_slab_free(&wheel->slab);
     free(wheel->sorted);
-    free(wheel->stamps);
+    wh_free_stamps(wheel->stamps, wheel->keys_allocated * sizeof *wheel->stamps);
     free(wheel);
+}
+
+/* Grown by a quarter while it is small, then by a sixteenth when half of that is left: in place, and with time to touch it ahead. */
+static bool reserve_stamps(wh_wheel *wheel, uint32_t keys) {
+    enum { LARGE = 1 << 17 };
+    uint32_t held = wheel->keys_allocated;
+    uint64_t wanted = (uint64_t)held + held / (held < LARGE ? 4 : 16);
+    if ((uint64_t)keys + (held < LARGE ? 0 : held / 32) <= held)
+        return true;
+    if (wanted < keys)
+        wanted = keys;
+    if (wanted > UINT32_MAX)
+        wanted = UINT32_MAX;
+    uint32_t *stamps = wh_grow_stamps(wheel->slab.toucher, wheel->stamps, held * sizeof *stamps, (size_t)wanted * sizeof *stamps);
+    if (stamps == NULL)
+        return keys <= held;
+    wheel->stamps = stamps;
+    wheel->keys_allocated = (uint32_t)wanted;
+    return true;
+}
+
+void wh_wheel_set_toucher(wh_wheel *wheel, wh_toucher *toucher) {
+    wheel->slab.toucher = toucher;
 }
 
 int wh_wheel_reserve(wh_wheel *wheel, uint32_t keys) {
     if (keys <= wheel->keys)
         return 0;
-    if (keys > wheel->keys_allocated) {
-        uint64_t wanted = (uint64_t)wheel->keys_allocated + wheel->keys_allocated / 4;
-        if (wanted < keys)
-            wanted = keys;
-        if (wanted > UINT32_MAX)
-            wanted = UINT32_MAX;
-        uint32_t *stamps = wh_allocate((size_t)wanted * sizeof *stamps);
-        if (stamps == NULL)
-            return WH_WHEEL_NO_MEMORY;
-        if (wheel->keys != 0)
-            memcpy(stamps, wheel->stamps, wheel->keys * sizeof *stamps);
-        free(wheel->stamps);
-        wheel->stamps = stamps;
-        wheel->keys_allocated = (uint32_t)wanted;
-    }
+    if (!reserve_stamps(wheel, keys))
+        return WH_WHEEL_NO_MEMORY;
     memset(wheel->stamps + wheel->keys, 0, (size_t)(keys - wheel->keys) * sizeof *wheel->stamps);
     wheel->keys = keys;
     return 0;

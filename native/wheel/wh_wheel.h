@@ -28,6 +28,8 @@
 #ifndef WH_WHEEL_H
 #define WH_WHEEL_H
 
+#include "wh_toucher.h"
+
 #include <stddef.h>
 #include <stdint.h>
 
@@ -38,6 +40,9 @@ typedef struct wh_wheel wh_wheel;
 
 /* Makes an empty wheel whose time is `now`, without keys. NULL: no memory. */
 wh_wheel *wh_wheel_new(uint64_t now);
+
+/* From now on memory that the wheel grows by is touched ahead; `toucher` outlives the wheel. */
+void wh_wheel_set_toucher(wh_wheel *wheel, wh_toucher *toucher);
 
 /* Frees the wheel; NULL is allowed. */
 void wh_wheel_free(wh_wheel *wheel);

@@ -7,7 +7,7 @@ static const uint16_t class_bytes[WH_CLASSES] = {128, 512, 1024};
 
 enum {
     ARENA_FIRST_BYTES = 64 * 1024,
-    ARENA_BYTES = 2 * 1024 * 1024,
+    ARENA_BYTES = WH_TOUCHER_BLOCK,
     ARENA_HEADER_BYTES = 64,
 };
 
@@ -16,7 +16,7 @@ static bool add_arena(wh_slab *slab) {
     size_t bytes = slab->arenas == NULL ? ARENA_FIRST_BYTES : slab->arenas->bytes * 2;
     if (bytes > ARENA_BYTES)
         bytes = ARENA_BYTES;
-    wh_arena *arena = wh_allocate(bytes);
+    wh_arena *arena = bytes == WH_TOUCHER_BLOCK ? wh_allocate_arena(slab->toucher) : wh_allocate(bytes);
     if (arena == NULL)
         return false;
     arena->next = slab->arenas;

@@ -62,6 +62,7 @@ typedef struct {
     char *cut_end;
     size_t arena_bytes;
     size_t used_bytes; /* in chains */
+    wh_toucher *toucher; /* NULL: memory is touched by its user */
 } wh_slab;
 
 struct wh_wheel {
@@ -171,6 +172,13 @@ void wh_sort_free(wh_wheel *wheel);
 /* Memory aligned to a cache line, on huge pages when it is large: timers are touched at random, so every small page costs a TLB
    miss. Freed with free(); NULL: no memory. */
 void *wh_allocate(size_t bytes);
+
+/* An arena of WH_TOUCHER_BLOCK bytes, as wh_allocate. */
+void *wh_allocate_arena(wh_toucher *toucher);
+
+/* The stamps' memory, grown from `held` bytes (0: none) without a copy of what is large; NULL: no memory, nothing changed. */
+uint32_t *wh_grow_stamps(wh_toucher *toucher, uint32_t *stamps, size_t held, size_t bytes);
+void wh_free_stamps(uint32_t *stamps, size_t held);
 
 /* Appends an empty chunk to the chain (one that the next append fills at once). false: no memory. */
 bool wh_chain_grow(wh_slab *slab, wh_chain *chain);

@@ -4,6 +4,7 @@
 #include <sys/mman.h>
 #endif
 
+#include "wh_memory.h"
 #include "wh_wheel_internal.h"
 
 #include <stdlib.h>
@@ -18,4 +19,19 @@ void *wh_allocate(size_t bytes) {
         (void)madvise(memory, bytes, MADV_HUGEPAGE);
 #endif
     return memory;
+}
+
+void *wh_allocate_arena(wh_toucher *toucher) {
+    return wh_toucher_take(toucher);
+}
+
+uint32_t *wh_grow_stamps(wh_toucher *toucher, uint32_t *stamps, size_t held, size_t bytes) {
+    uint8_t *grown = wh_grow(stamps, held, bytes);
+    if (grown != NULL && bytes > WH_TOUCHER_BLOCK)
+        wh_toucher_touch(toucher, grown + held, bytes - held);
+    return (uint32_t *)(void *)grown;
+}
+
+void wh_free_stamps(uint32_t *stamps, size_t held) {
+    wh_grown_free(stamps, held);
 }
