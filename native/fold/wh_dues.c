@@ -58,21 +58,32 @@ void wh_dues_id(const wh_dues *dues, const wh_due *due, uint8_t *id) { wh_block_
 
 uint64_t wh_dues_weight(const wh_due_query *query, const wh_due *due) { return query->by_count ? 1 : due->length; }
 
+/* The sequence number from which on the list's ids are not below the id. */
+static uint64_t seq_from(const wh_dues *dues, const uint8_t *id) {
+    int order = memcmp(id, dues->bucket, sizeof dues->bucket);
+    if (order != 0)
+        return order < 0 ? 0 : UINT64_MAX;
+    return wh_block_seq(id) + (id[14] != 0 || id[15] != 0);
+}
+
+static int is_in(const wh_ids *ids, const uint8_t *id) { return ids != NULL && wh_ids_has(ids, id); }
+
 const wh_due *wh_dues_next(const wh_dues *dues, const wh_due_query *query, size_t *at, size_t end) {
     const wh_row_filter *places = &query->places;
+    uint64_t after_seq = seq_from(dues, places->after_id), before_seq = seq_from(dues, places->before_id);
     uint8_t id[WH_ID];
-    int by_due_alone = query->left_out[0] == NULL && query->left_out[1] == NULL;
+    int any_left_out = query->left_out[0] != NULL || query->left_out[1] != NULL;
     if (end > dues->count)
         end = dues->count;
     for (size_t number = *at; number < end; number++) {
         const wh_due *due = &dues->items[number];
         uint64_t due_ms = dues->base_ms + due->offset_ms;
-        if (due_ms < places->after_ms || due_ms > places->before_ms)
+        if (due_ms < places->after_ms || (due_ms == places->after_ms && due->seq < after_seq) || due_ms > places->before_ms ||
+            (due_ms == places->before_ms && due->seq >= before_seq))
             continue;
-        if (!by_due_alone || due_ms == places->after_ms || due_ms == places->before_ms) {
+        if (any_left_out) {
             wh_dues_id(dues, due, id);
-            if (!wh_row_is_between(places, due_ms, id) || (query->left_out[0] && wh_ids_has(query->left_out[0], id)) ||
-                (query->left_out[1] && wh_ids_has(query->left_out[1], id)))
+            if (is_in(query->left_out[0], id) || is_in(query->left_out[1], id))
                 continue;
         }
         *at = number + 1;
