@@ -4,7 +4,9 @@ Three loads at once, each by a process of its own: far jobs submitted at full sp
 one worker takes them, and jobs due at a steady rate. The daemon samples its loop every 10 ms and publishes two
 histograms; this reads them before and after. `loop_*` is what a deadline waited. `loop_own_*` leaves out what the
 daemon's threads waited for a CPU meanwhile: on a machine with fewer cores than busy processes only the latter says what
-the daemon itself held up, be it by the GIL or by a long call in the loop.
+the daemon itself held up, be it by the GIL or by a long call in the loop. `idle_*` are the same two of an idle process
+on the same machine at the same time: what a hypervisor takes away is in both, and the daemon's doing is what it is
+worse by.
 """
 
 from __future__ import annotations
@@ -15,19 +17,15 @@ import sys
 import urllib.error
 import urllib.request
 
+from wheeld.bench.histogram import Histogram, between, figures_of
+from wheeld.bench.idle import idle_apart
 from wheeld.bench.judge import Report
 from wheeld.bench.living import live_apart
 from wheeld.bench.workloads import Terms, skew
-from wheeld.model import limits
 from wheeld.model.errors import StartFailure
 
 FAMILIES = {"loop": "wheeld_loop_lag_seconds", "loop_own": "wheeld_loop_lag_own_seconds"}
-QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p99.9": 0.999, "max": 1.0}
-RULE_S = limits.STALL_US / 1e6
 _BUCKET = re.compile(r'(\w+)_bucket\{le="([^"]+)"\} (\S+)')
-
-Histogram = list[tuple[float, float]]
-"""(bound in seconds, samples at or below it), ascending."""
 
 
 def histograms(text: str) -> dict[str, Histogram]:
@@ -39,30 +37,6 @@ def histograms(text: str) -> dict[str, Histogram]:
             if matched is not None and matched[1] == family:
                 found[name].append((float(matched[2]), float(matched[3])))
     return found
-
-
-def between(before: Histogram, after: Histogram) -> Histogram:
-    """What was counted from one look to the next."""
-    return [(bound, later - earlier) for (_, earlier), (bound, later) in zip(before, after, strict=True)]
-
-
-def bound_of(found: Histogram, quantile: float) -> float:
-    """The bound at or below which this share of the samples lies, in seconds; NaN without samples."""
-    total = found[-1][1] if found else 0
-    if not total:
-        return float("nan")
-    return next(bound for bound, count in found if count >= total * quantile)
-
-
-def figures_of(name: str, found: Histogram) -> dict[str, float | int | str]:
-    """Percentiles in ms (upper bounds of their buckets), and the share of samples past the rule."""
-    figures: dict[str, float | int | str] = {
-        f"{name}_{label}_ms": round(bound_of(found, quantile) * 1000, 3) for label, quantile in QUANTILES.items()
-    }
-    total = found[-1][1] if found else 0
-    within = next((count for bound, count in found if bound >= RULE_S), 0)
-    figures[f"{name}_over_half_ms_percent"] = round(100 * (total - within) / max(total, 1), 2)
-    return figures
 
 
 def scrape(http: str) -> dict[str, Histogram]:
@@ -84,12 +58,16 @@ async def stalls(terms: Terms, http: str, rate: int, seconds: float) -> Report:
     flood = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "wheeld.bench.background", *arguments, stdout=asyncio.subprocess.PIPE
     )
-    lived, fired = await asyncio.gather(live_apart(terms, seconds + 2), skew(terms, rate, seconds))
+    lived, fired, idled = await asyncio.gather(
+        live_apart(terms, seconds + 2), skew(terms, rate, seconds), idle_apart(seconds + 2)
+    )
     out, _ = await flood.communicate()
     after = await asyncio.to_thread(scrape, http)
     report = Report("stalls", terms=terms.stated(rate=rate, seconds=seconds, sample="every 10 ms, in the daemon"))
     for name, found in after.items():
         report.figures |= figures_of(name, between(before[name], found))
+    for name, found in idled.items():
+        report.figures |= figures_of(name, found)
     report.figures["samples"] = int(after["loop"][-1][1] - before["loop"][-1][1])
     report.figures["flood_jobs_per_s"] = round(int(out) / (seconds + 3))
     report.failures += lived["failures"]

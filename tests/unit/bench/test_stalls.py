@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from itertools import accumulate
 
+from wheeld.bench.histogram import between, bound_of, figures_of, histogram_of
+from wheeld.bench.idle import idle
 from wheeld.bench.judge import Report
 from wheeld.bench.slo import check_levels, parse_level
-from wheeld.bench.stalls import between, bound_of, figures_of, histograms
+from wheeld.bench.stalls import histograms
 from wheeld.driver.probe import LagHistogram
 from wheeld.metrics.names import LOOP_LAG_BUCKETS_SECONDS
 
@@ -39,3 +42,18 @@ def test_a_sample_lies_below_its_bound() -> None:
     at_half = LOOP_LAG_BUCKETS_SECONDS.index(0.0005)
     assert histogram.counts[0] == 1 and histogram.counts[at_half] == 1 and histogram.counts[at_half + 1] == 1
     assert histogram.counts[-1] == 1 and histogram.total_us == 10_001_001
+
+
+def test_single_lags_make_the_same_histogram_as_the_probe() -> None:
+    lags_us = [0, 50, 51, 499, 500, 501, 1_000, 999_999, 1_000_000, 1_000_001]
+    probe = LagHistogram()
+    for lag_us in lags_us:
+        probe.add(lag_us)
+    counted = [int(count) for _, count in histogram_of(lags_us)]
+    assert counted == list(accumulate(probe.counts))
+
+
+async def test_an_idle_loop_is_sampled() -> None:
+    lags_us, own_us = await idle(0.3)
+    assert 1 <= len(lags_us) == len(own_us)
+    assert all(0 <= own <= lag for lag, own in zip(lags_us, own_us, strict=True))
