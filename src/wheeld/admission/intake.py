@@ -33,7 +33,7 @@ class Intake:
 
     async def enter(self, size: int) -> None:
         """Return when a message of this size may be decided; Refused when too much waits already."""
-        if not self._waiting and self._fits(size):
+        if not (self._small or self._large) and self._fits(size):
             self._inside += size
             return
         if self.bytes + size > limits.SUBMIT_BYTES_MAX:
@@ -49,7 +49,7 @@ class Intake:
                 line.remove(place)
                 self._waiting -= size
                 self._admit()
-            else:
+            elif not place[1].cancelled():
                 self.leave(size)
             raise
 
@@ -62,14 +62,17 @@ class Intake:
         return self._inside == 0 or self._inside + size <= limits.INTAKE_BYTES_MAX
 
     def _admit(self) -> None:
-        while self._waiting:
+        # By the lines, not by their bytes: an empty message has none, and waits all the same.
+        while self._small or self._large:
             if not self._lines[0]:
                 self._lines.rotate()
             size, waiter = self._lines[0][0]
-            if not self._fits(size):
+            # One that was cancelled in this turn of the loop has yet to hear of it: it only gives up its place.
+            if not waiter.cancelled() and not self._fits(size):
                 return
             self._lines[0].popleft()
-            self._lines.rotate()
             self._waiting -= size
-            self._inside += size
-            waiter.set_result(None)
+            if not waiter.cancelled():
+                self._lines.rotate()
+                self._inside += size
+                waiter.set_result(None)

@@ -110,3 +110,29 @@ async def test_who_leaves_the_line_leaves_no_hole_and_keeps_no_room() -> None:
     third.cancel()  # its place was given to it already, and it never learns
     await settle()
     assert intake.bytes == limits.INTAKE_BYTES_MAX - LARGE
+
+
+async def test_who_leaves_the_line_in_the_turn_that_makes_room_disturbs_nobody() -> None:
+    intake = await full()
+    first, second = asyncio.create_task(intake.enter(LARGE)), asyncio.create_task(intake.enter(LARGE))
+    await settle()
+    first.cancel()
+    intake.leave(LARGE)  # before the first could leave its place
+    await second
+    with pytest.raises(asyncio.CancelledError):
+        await first
+    assert intake.bytes == limits.INTAKE_BYTES_MAX
+
+
+async def test_an_empty_message_is_not_left_in_the_line() -> None:
+    intake = await full()
+    large = asyncio.create_task(intake.enter(LARGE))
+    await settle()
+    empty = [asyncio.create_task(intake.enter(0)) for _ in range(3)]
+    await settle()
+    intake.leave(LARGE)
+    await large
+    intake.leave(LARGE)
+    async with asyncio.timeout(30):
+        await asyncio.gather(*empty)
+    assert intake.bytes == limits.INTAKE_BYTES_MAX - LARGE
