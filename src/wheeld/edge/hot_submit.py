@@ -17,10 +17,12 @@ from wheeld.model.batch import ITEM_HEAD, NO_SESSION, RESULT_DUPLICATE, SUBMIT_H
 from wheeld.model.errors import Refused
 from wheeld.model.spec import FLAG_DELAY
 from wheeld.runtime.clock import Clock
-from wheeld.wire.codec import Codec, SubmitKind
+from wheeld.wire.codec import Codec, SubmitKind, session_digest
 
 _SPEC_AT = SUBMIT_HEAD.size + ITEM_HEAD.size
 _SESSION = slice(16, 32)
+_NUMBER_TAG, _SESSION_TAG = b"\x08", b"\x12"
+"""Of the first two fields of a SubmitJobsRequest."""
 _DETAILS = {
     errors.MALFORMED: "the bytes are not a message of the schema",
     errors.BATCH_TOO_LARGE: f"more than {limits.BATCH_JOBS_MAX} jobs in one message",
@@ -109,15 +111,23 @@ def _stated_schedule_ms(batch: bytes) -> int:
     return int.from_bytes(batch[_SPEC_AT + 8 : _SPEC_AT + 16], "little")
 
 
-def peek_batch_number(message: bytes) -> int:
-    """The batch number of a message that was not decoded; 0 when it does not come first, where every serialiser puts
-    it.
+def peek_head(message: bytes) -> tuple[int, bytes]:
+    """(batch number, session that it names or NO_SESSION) of a message that was not decoded, where they come first, as
+    every serialiser puts them; else 0 and NO_SESSION.
     """
-    if message[:1] != b"\x08":
-        return 0
-    number = 0
-    for at, byte in enumerate(message[1:11]):
-        number |= (byte & 0x7F) << (7 * at)
+    number, at = _varint(message, 1) if message[:1] == _NUMBER_TAG else (0, 0)
+    if message[at : at + 1] != _SESSION_TAG:
+        return number, NO_SESSION
+    length, at = _varint(message, at + 1)
+    session = message[at : at + length]
+    return number, session_digest(session) if session and len(session) == length else NO_SESSION
+
+
+def _varint(message: bytes, start: int) -> tuple[int, int]:
+    """(value, where it ends); (0, the end of the message) when it is none."""
+    value = 0
+    for at, byte in enumerate(message[start : start + 10]):
+        value |= (byte & 0x7F) << (7 * at)
         if byte < 0x80:
-            return number & (1 << 64) - 1
-    return 0
+            return value & (1 << 64) - 1, start + at + 1
+    return 0, len(message)

@@ -15,7 +15,7 @@ import grpc
 from wheeld.admission.gate import Gate
 from wheeld.edge.decisions import Decisions
 from wheeld.edge.failure import as_wheeld_error
-from wheeld.edge.hot_submit import SubmitFront, peek_batch_number
+from wheeld.edge.hot_submit import SubmitFront, peek_head
 from wheeld.edge.window import Window
 from wheeld.model import errors, limits
 from wheeld.model.batch import NO_SESSION
@@ -91,7 +91,11 @@ class SubmitStream:
             await self._front.enter(message)
             number, self._session, batch = self._front.decode_streamed(message, self._session)
         except Refused as refused:
-            self._answer(len(message), refused_batch(peek_batch_number(message), refused))
+            number, named = peek_head(message)
+            if named != NO_SESSION:
+                # It holds for the stream all the same: the messages that follow do not name it again.
+                self._session = named
+            self._answer(len(message), refused_batch(number, refused))
             return
         # The message itself goes now: the decision has its own copy.
         size = len(message)

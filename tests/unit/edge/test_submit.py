@@ -8,9 +8,9 @@ import grpc
 import pytest
 
 from tests.unit.edge.conftest import Edge
-from wheeld.edge.hot_submit import peek_batch_number
+from wheeld.edge.hot_submit import peek_head
 from wheeld.model import errors, limits
-from wheeld.model.batch import SUBMIT_HEAD
+from wheeld.model.batch import NO_SESSION, SUBMIT_HEAD
 from wheeld.model.errors import Field, Refused
 from wheeld.model.ids import id_to_text, pack_id
 from wheeld.wire.codec import session_digest
@@ -185,7 +185,31 @@ async def test_a_drain_ends_a_submit_stream_after_its_answers(edge: Edge) -> Non
     await edge.idle()
 
 
-def test_peek_batch_number() -> None:
-    for number in (1, 127, 128, 2**63, 2**64 - 1):
-        assert peek_batch_number(pb.SubmitJobsRequest(batch_number=number).SerializeToString() + MALFORMED) == number
-    assert peek_batch_number(b"") == peek_batch_number(MALFORMED) == peek_batch_number(b"\x08" + b"\xff" * 20) == 0
+def test_peek_head() -> None:
+    for number in (0, 1, 127, 128, 2**63, 2**64 - 1):
+        bare = pb.SubmitJobsRequest(batch_number=number).SerializeToString() + MALFORMED
+        assert peek_head(bare) == (number, NO_SESSION)
+        for session in ("p", "p" * 300):
+            named = pb.SubmitJobsRequest(batch_number=number, producer_session_id=session).SerializeToString()
+            assert peek_head(named + MALFORMED) == (number, session_digest(session.encode()))
+            assert peek_head(named[:-1]) == (number, NO_SESSION)
+    assert peek_head(b"") == peek_head(MALFORMED) == peek_head(b"\x08" + b"\xff" * 20) == (0, NO_SESSION)
+
+
+async def test_a_session_named_in_a_refused_message_holds_for_the_stream(
+    edge: Edge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "INTAKE_BYTES_MAX", 1)
+    monkeypatch.setattr(limits, "SUBMIT_BYTES_MAX", 1)
+    edge.driver.hold.clear()
+    under_way = asyncio.ensure_future(edge.jobs.CreateJob(pb.CreateJobRequest(job=job())))
+    await edge.driver.until(lambda: len(edge.driver.batches) == 1)
+    call = edge.jobs.SubmitJobs()
+    await call.write(batch(1, session="producer"))
+    assert (await call.read()).reason == "STORE_BUSY"
+    edge.driver.hold.set()
+    await under_way
+    await call.write(batch(1))
+    assert (await call.read()).code == 0
+    await call.done_writing()
+    assert SUBMIT_HEAD.unpack_from(edge.driver.batches[-1])[3] == session_digest(b"producer")
