@@ -79,7 +79,7 @@ class Batcher:
     async def submit_body(self, body: bytes) -> bytes:
         """One batch of already joined jobs; the bytes of its SubmitJobsResponse."""
         if len(body) > _BATCH_BYTES_MAX:
-            raise Misused(errors.BATCH_TOO_LARGE, f"a batch of {len(body)} bytes; {_BATCH_BYTES_MAX} is the most")
+            raise _too_large(body)
         while not self._may_open():
             await self._turn()
         answered: asyncio.Future[bytes] = self._loop.create_future()
@@ -115,6 +115,10 @@ class Batcher:
             if not waiters:
                 continue
             self._jobs_away += len(waiters)
+            if len(body) > _BATCH_BYTES_MAX:
+                # One job alone. gRPC would end the stream over it, and with it what else is under way.
+                self._loop.call_soon(self._on_settled, waiters, b"", _too_large(body))
+                continue
             self._begin(body, partial(self._on_settled, waiters))
         self._let_in()
 
@@ -151,3 +155,7 @@ class Batcher:
         self._pump()
         self._jobs_away -= len(waiters)
         wake(waiters)
+
+
+def _too_large(body: bytes) -> Misused:
+    return Misused(errors.BATCH_TOO_LARGE, f"a batch of {len(body)} bytes; {_BATCH_BYTES_MAX} is the most")

@@ -69,6 +69,17 @@ async def test_busy_is_waited_for(daemon: FakeDaemon, client: Client) -> None:
     assert handle.job_id in daemon.jobs and client.retries == 2
 
 
+async def test_a_job_larger_than_any_message_does_not_hurt_others_under_way(daemon: FakeDaemon) -> None:
+    daemon.gate = asyncio.Event()
+    async with Client(daemon.address, timeout=60) as client:
+        other = asyncio.create_task(client.submit("t"))
+        await daemon.until(lambda: daemon.batch_calls)
+        with pytest.raises(Misused, match="BATCH_TOO_LARGE"):
+            await client.submit("t", bytes(3 * limits.MESSAGE_BYTES_MAX))
+        daemon.gate.set()
+        assert (await other).job_id in daemon.jobs
+
+
 async def test_one_refused_job_does_not_hurt_its_batch(daemon: FakeDaemon, client: Client) -> None:
     good, bad, other = await asyncio.gather(
         client.submit("t"), client.submit(""), client.submit("t"), return_exceptions=True
