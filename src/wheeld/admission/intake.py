@@ -8,12 +8,13 @@ in lines of their own that take turns, so that neither waits for all of the othe
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import OrderedDict, deque
 
 from wheeld.model import errors, limits
 from wheeld.model.errors import Refused
 
-Line = deque[tuple[int, asyncio.Future[None]]]
+Line = OrderedDict[asyncio.Future[None], int]
+"""Who waits, with the size: many may leave at once, and none of them is looked for."""
 
 
 class Intake:
@@ -22,7 +23,7 @@ class Intake:
     def __init__(self) -> None:
         self._inside = 0
         self._waiting = 0
-        self._lines: deque[Line] = deque((deque(), deque()))
+        self._lines: deque[Line] = deque((Line(), Line()))
         """The line whose turn it is stands first."""
         self._small, self._large = self._lines
 
@@ -38,19 +39,18 @@ class Intake:
             return
         if self.bytes + size > limits.SUBMIT_BYTES_MAX:
             raise Refused(errors.STORE_BUSY, f"{self.bytes} bytes of submits are under way")
+        waiter = asyncio.get_running_loop().create_future()
         line = self._small if size <= limits.INTAKE_SMALL_BYTES else self._large
-        place = (size, asyncio.get_running_loop().create_future())
-        line.append(place)
+        line[waiter] = size
         self._waiting += size
         try:
-            await place[1]
+            await waiter
         except asyncio.CancelledError:
-            if place in line:
-                line.remove(place)
+            if not waiter.cancelled():
+                self.leave(size)
+            elif line.pop(waiter, None) is not None:
                 self._waiting -= size
                 self._admit()
-            elif not place[1].cancelled():
-                self.leave(size)
             raise
 
     def leave(self, size: int) -> None:
@@ -66,13 +66,14 @@ class Intake:
         while self._small or self._large:
             if not self._lines[0]:
                 self._lines.rotate()
-            size, waiter = self._lines[0][0]
-            # One that was cancelled in this turn of the loop has yet to hear of it: it only gives up its place.
-            if not waiter.cancelled() and not self._fits(size):
+            waiter, size = next(iter(self._lines[0].items()))
+            # One that was cancelled in this turn of the loop has yet to hear of it.
+            left = waiter.cancelled()
+            if not left and not self._fits(size):
                 return
-            self._lines[0].popleft()
+            del self._lines[0][waiter]
             self._waiting -= size
-            if not waiter.cancelled():
+            if not left:
                 self._lines.rotate()
                 self._inside += size
                 waiter.set_result(None)
