@@ -32,12 +32,14 @@ _SESSION_TAG: Final = b"\x12"
 class Batch:
     """One message. `settled` is told the bytes of its answer, or what became of it otherwise."""
 
-    __slots__ = ("backoff", "body", "deadline_s", "number", "sent_s", "settled")
+    __slots__ = ("backoff", "body", "deadline_s", "lost", "number", "sent_s", "settled")
 
     def __init__(self, number: int, body: bytes, settled: Callable[[bytes, WheeldError | None], None]) -> None:
         self.number, self.body, self.settled = number, body, settled
         self.sent_s = self.deadline_s = math.inf
         self.backoff: Backoff | None = None
+        self.lost = False
+        """Whether a try had no answer: from then on a refusal does not say that nothing was created."""
 
 
 class Delivery:
@@ -118,7 +120,7 @@ class Delivery:
                 stream = self._stream = SubmitStream(self._channel, self)
         except Exception as error:
             refused = Refused(errors.INTERNAL, f"the batch could not be sent: {error!r}")
-            self._loop.call_soon(self._settle, batch, b"", refused)
+            self._loop.call_soon(self._fail, batch, refused)
             return
         self._used_s = batch.sent_s = self._loop.time()
         stream.send(_NUMBER_TAG + _varint(batch.number) + (b"" if stream.named else self._session) + batch.body)
@@ -129,8 +131,9 @@ class Delivery:
         if batch.backoff is None:
             batch.backoff = Backoff()
         wait_s = max(delay_s, batch.backoff.next_s())
+        batch.lost = batch.lost or isinstance(error, Unreachable)
         if not retry or self._loop.time() + wait_s >= batch.deadline_s:
-            self._settle(batch, b"", error)
+            self._fail(batch, error)
             return
         batch.sent_s = math.inf
         self._on_retry()
@@ -142,6 +145,11 @@ class Delivery:
             stream.cancel()
         for batch in [batch for batch in self.open.values() if batch.sent_s < math.inf]:
             self._try_again(batch, error, retry, delay_s)
+
+    def _fail(self, batch: Batch, error: WheeldError) -> None:
+        if batch.lost and not isinstance(error, Unreachable):
+            error = Unreachable(f"{self._address}: a try was not answered, and the last one ended in {error.args[0]}")
+        self._settle(batch, b"", error)
 
     def _settle(self, batch: Batch, data: bytes, error: WheeldError | None) -> None:
         if self.open.pop(batch.number, None) is not None:

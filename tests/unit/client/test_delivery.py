@@ -127,6 +127,19 @@ async def test_a_refusal_that_lasts_beyond_the_deadline_is_told() -> None:
     assert not sending.retries
 
 
+async def test_a_refusal_after_a_lost_try_does_not_say_that_nothing_was_created() -> None:
+    sending = Sending()
+    outcomes = [sending.begin(1), sending.begin(2)]
+    sending.streams[0].answer(2, code=errors.STORE_FULL, retry_delay_ms=60_000)
+    with pytest.raises(Refused, match="STORE_FULL"):
+        await outcomes[1]
+    sending.delivery.on_end(sending.streams[0], Broken())  # type: ignore[arg-type]
+    again = await sending.until_sent(2)
+    again.answer(1, code=errors.STORE_FULL, retry_delay_ms=60_000)
+    with pytest.raises(Unreachable, match="STORE_FULL"):
+        await outcomes[0]
+
+
 async def test_a_try_that_is_not_answered_is_given_up_with_its_stream(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(delivery_module, "TRY_S_MAX", 0.01)
     sending = Sending()
