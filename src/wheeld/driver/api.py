@@ -47,8 +47,11 @@ class JobView:
 class Driver(Protocol):
     """The node, seen from the edge."""
 
+    def admit_submit(self) -> None:
+        """Refused while no submit is taken, so that none waits in a line which a full disk may have stopped."""
+
     async def submit(self, batch: bytes) -> bytes:
-        """Packed submit batch -> packed submit results."""
+        """Packed submit batch -> packed submit results. Asks as admit_submit does."""
 
     async def settle(self, session: bytes, batch: bytes) -> bytes:
         """Packed settle batch -> packed settle results. `session` as in Core.settle."""

@@ -125,7 +125,7 @@ class NodeDriver:
     # -- hot -------------------------------------------------------------------
     async def submit(self, batch: bytes) -> bytes:
         """See Driver.submit."""
-        self._refuse_submits()
+        self.admit_submit()
         decided: list[tuple[int, bytes]] = []
         for part in slices_of(batch):
             if decided:
@@ -152,7 +152,8 @@ class NodeDriver:
             raise Refused(records[0], "the batch is refused as a whole")
         return group, records
 
-    def _refuse_submits(self) -> None:
+    def admit_submit(self) -> None:
+        """See Driver.admit_submit."""
         if self.draining:
             raise Refused(errors.DRAINING, "the daemon is shutting down")
         code, detail = self.checkpoints.refusal()

@@ -55,8 +55,9 @@ class SubmitFront:
         return self._codec.encode_submit_results(SubmitKind.BATCH, 0, results)
 
     async def enter(self, message: bytes) -> None:
-        """A streamed message waits for room; then `decode_streamed` takes it."""
+        """A message waits for room. What was entered must be decided: `decode_streamed` takes a streamed one."""
         self._gate.admit_submit(len(message))
+        self._driver.admit_submit()
         await self._intake.enter(len(message))
 
     def decode_streamed(self, message: bytes, session: bytes) -> tuple[int, bytes, bytes]:
@@ -80,8 +81,7 @@ class SubmitFront:
 
     async def _decide(self, message: bytes, kind: SubmitKind) -> tuple[bytes, bytes]:
         """A unary message -> (batch, its results)."""
-        self._gate.admit_submit(len(message))
-        await self._intake.enter(len(message))
+        await self.enter(message)
         return await self._decisions.run(self._entered(message, kind))
 
     async def _entered(self, message: bytes, kind: SubmitKind) -> tuple[bytes, bytes]:

@@ -80,6 +80,8 @@ class FakeDriver:
     views: list[QueueView] = field(default_factory=list)
     jobs: dict[bytes, JobView] = field(default_factory=dict)
     refusal: Refused | None = None
+    closed: Refused | None = None
+    """Of submits, at the door."""
     revoked: bytes = b""
     on_open: Callable[[Stream], None] = lambda _stream: None
     decided: int = 0
@@ -107,6 +109,10 @@ class FakeDriver:
             raise self.refusal
         self.decided += 1
         await self._tell()
+
+    def admit_submit(self) -> None:
+        if self.closed is not None:
+            raise self.closed
 
     async def submit(self, batch: bytes) -> bytes:
         self.batches.append(batch)

@@ -213,3 +213,19 @@ async def test_a_session_named_in_a_refused_message_holds_for_the_stream(
     assert (await call.read()).code == 0
     await call.done_writing()
     assert SUBMIT_HEAD.unpack_from(edge.driver.batches[-1])[3] == session_digest(b"producer")
+
+
+async def test_a_full_store_is_told_while_the_line_stands_still(edge: Edge, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "INTAKE_BYTES_MAX", 1)
+    edge.driver.hold.clear()
+    under_way = asyncio.ensure_future(edge.jobs.CreateJob(pb.CreateJobRequest(job=job())))
+    await edge.driver.until(lambda: len(edge.driver.batches) == 1)
+    edge.driver.closed = Refused(errors.STORE_FULL, "no room")
+    async with asyncio.timeout(30):
+        assert (await refused(edge.jobs.CreateJob(pb.CreateJobRequest(job=job())))).kind.code == errors.STORE_FULL
+        call = edge.jobs.SubmitJobs()
+        await call.write(batch(1))
+        assert (await call.read()).reason == "STORE_FULL"
+        await call.done_writing()
+    edge.driver.hold.set()
+    await under_way
