@@ -1,6 +1,7 @@
 /* A list that is walked from end to end: 16 bytes a job are read in about a nanosecond. */
 #include "wh_dues.h"
 
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -42,13 +43,12 @@ int wh_dues_add(wh_dues *dues, const uint8_t *key, const uint8_t *value, size_t 
         if (row.spec_len < WH_SPEC_HEAD || row.spec[0] != WH_SPEC_VERSION)
             return WH_BLOCK_MALFORMED;
         uint64_t due_ms = u64_at(row.spec + 8), offset_ms = due_ms - dues->base_ms;
-        dues->next_seq = row.seq + 1;
         wh_block_id(key, row.seq, id);
         /* One that was due elsewhere when it came has a state record, or a row that says where. */
-        if (offset_ms >= dues->width_ms || !wh_row_is_between(kept, due_ms, id))
-            continue;
-        if ((code = append(dues, (wh_due){(uint32_t)offset_ms, WH_ROW_HEAD + row.spec_len, row.seq})) != 0)
+        bool is_kept = offset_ms < dues->width_ms && wh_row_is_between(kept, due_ms, id);
+        if (is_kept && (code = append(dues, (wh_due){(uint32_t)offset_ms, WH_ROW_HEAD + row.spec_len, row.seq})) != 0)
             return code;
+        dues->next_seq = row.seq + 1;
     }
     dues->blocks += dues->next_seq != first_seq;
     return code;
@@ -137,6 +137,9 @@ int wh_dues_cut(const wh_dues *dues, const wh_due_query *query, wh_due_cut *cut,
             memcpy(id, cut->notes + cut->at * WH_NOTE, WH_ID);
             return 1;
         }
+        /* One that has changed and is not left out stands in both. */
+        if (cut->at != 0 && memcmp(cut->notes + (cut->at - 1) * WH_NOTE, id, WH_ID) == 0)
+            continue;
         if (!fits(cut, wh_dues_weight(query, due)))
             return 1;
     }

@@ -19,6 +19,7 @@ from wheeld.model.job import JobState
 from wheeld.model.rows import ROW_HEAD, Row, unpack_rows
 from wheeld.model.spec import SPEC_HEAD, Spec
 from wheeld.store import scan
+from wheeld.store._load import IdSet
 from wheeld.store.dues import DueIndex
 from wheeld.store.snapshot import Place, Snapshot
 
@@ -65,11 +66,25 @@ def fold(setup: Setup, payload: bytes) -> None:
     setup.advance()
 
 
+@pytest.mark.parametrize("changed_max", [3, limits.SCAN_CHANGED_IDS_MAX])
 @pytest.mark.parametrize("dues_max", [40, limits.DUES_MAX])
 @pytest.mark.parametrize("walk_share", [scan.WALK_SHARE, 2.0])
 def test_passes_give_what_a_walk_gives(
-    setup: Setup, rng: random.Random, monkeypatch: pytest.MonkeyPatch, dues_max: int, walk_share: float
+    setup: Setup,
+    rng: random.Random,
+    monkeypatch: pytest.MonkeyPatch,
+    changed_max: int,
+    dues_max: int,
+    walk_share: float,
 ) -> None:
+    made: list[IdSet] = []
+
+    def make() -> IdSet:
+        made.append(IdSet())
+        return made[-1]
+
+    monkeypatch.setattr(scan, "IdSet", make)
+    monkeypatch.setattr(limits, "SCAN_CHANGED_IDS_MAX", changed_max)
     monkeypatch.setattr(limits, "DUES_MAX", dues_max)
     monkeypatch.setattr(scan, "WALK_SHARE", walk_share)
     history = History(rng, span_ms=rng.choice((50, limits.MINUTE_MS, limits.HOUR_MS)))
@@ -88,6 +103,7 @@ def test_passes_give_what_a_walk_gives(
         snapshot.close()
         # The horizon falls now and then, and starts anew behind the last job.
         place = cut if cut[0] != FOREVER_MS and rng.random() < 0.9 else (rng.choice((0, history.now_ms)), NO_ID)
+    assert max(map(len, made), default=0) <= changed_max
 
 
 def submit(seq: int, due_ms: int, shard: int = 0) -> bytes:

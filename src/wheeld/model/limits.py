@@ -133,6 +133,9 @@ STORE_SLICE_BLOCKS: Final = 128
 """The same for blocks of jobs."""
 SCAN_BACKLOG_IDS_MAX: Final = 3_000_000
 """Ids of the backlog that a scan holds, 21 bytes each or more; for a range with more of them each job is looked up."""
+SCAN_CHANGED_IDS_MAX: Final = 3_000_000
+"""Jobs with a lease or a change since their submit, of all buckets, up to which a scan holds the ids of a bucket's;
+with more of them each pass walks over the bucket."""
 DUES_MAX: Final = 4_000_000
 """Jobs of a bucket whose due times the storekeeper holds while it is loaded in passes, 16 bytes each; of more it holds
 those that are due first, half as many at least."""

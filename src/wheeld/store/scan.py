@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator
 from typing import Final
 
+from wheeld.model import limits
 from wheeld.model.ids import NO_ID
 from wheeld.store import layout
 from wheeld.store._load import DueQuery, IdSet, Measure, note_rows
@@ -45,7 +46,7 @@ def scan(snapshot: Snapshot, after: Place, before: Place) -> Iterator[bytes]:
         yield without_backlog(rows)
     for bucket in sorted({first, last}):
         part = _part_of(snapshot, bucket, after, before)
-        dues = yield from snapshot.store.dues.find(snapshot, bucket, *part)
+        dues = (yield from snapshot.store.dues.find(snapshot, bucket, *part)) if _few_have_changed(snapshot) else None
         if dues is None or dues.share_of_blocks(DueQuery(*part)) > WALK_SHARE:
             continue
         for rows in _rows_by_due(snapshot, bucket, dues, part, waiting):
@@ -99,25 +100,33 @@ def _rows_by_due(
         yield from snapshot.rows_of(ids, at_home, in_backlog=False, as_submitted=True)
 
 
-def _changed_rows(snapshot: Snapshot, bucket: int, part: tuple[Place, Place], changed: IdSet) -> Iterator[bytes]:
-    """The rows of a part of a bucket whose jobs have changed since their submit. Afterwards `changed` has all jobs of
-    the bucket that have changed or are leased.
+def _few_have_changed(snapshot: Snapshot) -> bool:
+    """Whether memory is spent on the ids of all jobs that have changed, whichever bucket they are of."""
+    return snapshot.entries(Table.STATE) + snapshot.entries(Table.LEASES) <= limits.SCAN_CHANGED_IDS_MAX
+
+
+def _changed_rows(snapshot: Snapshot, bucket: int, part: tuple[Place, Place], changed: IdSet | None) -> Iterator[bytes]:
+    """The rows of a part of a bucket whose jobs have changed since their submit. Afterwards `changed`, if any, has all
+    jobs of the bucket that have changed or are leased.
     """
     at_home = snapshot.row_filter(*part, waiting_only=True, home_only=True)
     for shard in range(snapshot.store.shards):
         start, end = bucket_keys(shard, bucket)
-        for items in snapshot.slices(Table.LEASES, start, end):
-            changed.add([key for key, _ in items])
-            yield b""
+        if changed is not None:
+            for items in snapshot.slices(Table.LEASES, start, end):
+                changed.add([key for key, _ in items])
+                yield b""
         for items in snapshot.slices(Table.STATE, start, end):
-            changed.add([key for key, _ in items])
+            if changed is not None:
+                changed.add([key for key, _ in items])
             due = [key for key, state in items if _is_due(state, *part)]
             yield from snapshot.rows_of(due, at_home, in_backlog=False)
 
 
 def plan(snapshot: Snapshot, after: Place, until_ms: int, budget_bytes: int) -> Generator[bytes, None, Place]:
     """The place up to which the rows behind `after` fit the budget; (until_ms, NO_ID) when all do. At least one row
-    always fits. It may lie nearer than it must where more of the backlog is due than memory is spent on.
+    always fits. It may lie nearer than it must where more of the backlog is due, or more jobs have changed, than memory
+    is spent on.
     """
     everything = (until_ms, NO_ID)
     bucket, last = bucket_range(snapshot, after, everything)
@@ -168,10 +177,10 @@ class _Part:
     def __init__(self, snapshot: Snapshot, bucket: int, dues: Dues, start: Place, end: Place) -> None:
         self._snapshot, self._bucket, self._dues = snapshot, bucket, dues
         self._start, self._end = start, end
-        self._changed = IdSet()
+        self._changed = IdSet() if _few_have_changed(snapshot) else None
         self._waiting: IdSet | None = None
 
-    def _rows(self, start: Place, end: Place, changed: IdSet) -> Iterator[bytes]:
+    def _rows(self, start: Place, end: Place, changed: IdSet | None) -> Iterator[bytes]:
         without_backlog = self._waiting.drop if self._waiting is not None else self._snapshot.without_backlog
         for rows in _changed_rows(self._snapshot, self._bucket, (start, end), changed):
             yield without_backlog(rows)
@@ -197,7 +206,7 @@ class _Part:
             return due_ms, NO_ID
         start, end = max(self._start, (due_ms, NO_ID)), min(self._end, (due_ms + 1, NO_ID))
         noted = bytearray()
-        for rows in self._rows(start, end, IdSet()):
+        for rows in self._rows(start, end, None):
             note_rows(rows, noted)
             yield b""
         query = DueQuery(start, end, self._changed, self._waiting)
