@@ -15,7 +15,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from wheeld.client.failures import Backoff, failure_of
+from wheeld.client.failures import Backoff, Unreachable, failure_of, unanswered
 from wheeld.client.lane import Lane
 from wheeld.model import limits
 
@@ -96,15 +96,18 @@ class Caller:
         import grpc
 
         deadline = time.monotonic() + (self._timeout_s if timeout_s is None else timeout_s)
-        backoff = Backoff()
+        backoff, lost = Backoff(), False
         while True:
             left_s = deadline - time.monotonic()
             try:
                 return await self._once(method, request, max(0.0, min(left_s, TRY_S_MAX)))
             except grpc.RpcError as rpc_error:
                 failure = failure_of(rpc_error, self._address)
+            lost = lost or isinstance(failure.error, Unreachable)
             wait_s = max(failure.delay_s, backoff.next_s())
-            if not failure.retry or time.monotonic() + wait_s >= deadline:
+            if not failure.retry:
                 raise failure.error
+            if time.monotonic() + wait_s >= deadline:
+                raise unanswered(self._address, failure.error) if lost else failure.error
             self._on_retry()
             await asyncio.sleep(wait_s)

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from wheeld.client.channel import TRY_S_MAX
-from wheeld.client.failures import Backoff, Unreachable, failure_of, refusal
+from wheeld.client.failures import Backoff, Unreachable, failure_of, refusal, unanswered
 from wheeld.client.jobs import length_delimited
 from wheeld.client.submits import SubmitStream
 from wheeld.model import errors
@@ -147,9 +147,7 @@ class Delivery:
             self._try_again(batch, error, retry, delay_s)
 
     def _fail(self, batch: Batch, error: WheeldError) -> None:
-        if batch.lost and not isinstance(error, Unreachable):
-            error = Unreachable(f"{self._address}: a try was not answered, and the last one ended in {error.args[0]}")
-        self._settle(batch, b"", error)
+        self._settle(batch, b"", unanswered(self._address, error) if batch.lost else error)
 
     def _settle(self, batch: Batch, data: bytes, error: WheeldError | None) -> None:
         if self.open.pop(batch.number, None) is not None:

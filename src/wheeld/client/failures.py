@@ -32,6 +32,13 @@ class Unreachable(WheeldError):
         Exception.__init__(self, f"UNREACHABLE: {detail} ({hint})")
 
 
+def unanswered(address: str, last: WheeldError) -> Unreachable:
+    """The end of a call of which some try had no answer: a later refusal does not say that the effect is missing."""
+    if isinstance(last, Unreachable):
+        return last
+    return Unreachable(f"{address}: a try was not answered, and the last one ended in {last.args[0]}")
+
+
 class Failure:
     """One failed call: the error for the caller, whether to try again, and how long to wait before at least."""
 

@@ -10,6 +10,7 @@ import pytest
 
 from wheeld.client import channel
 from wheeld.client.channel import Caller
+from wheeld.client.failures import Unreachable
 from wheeld.model import errors
 from wheeld.model.errors import Refused
 from wheeld.wire.status import Status, to_status
@@ -56,6 +57,18 @@ async def test_a_wait_beyond_the_deadline_is_not_begun(waits: list[float]) -> No
     with pytest.raises(Refused, match="STORE_FULL"):
         await Caller("here", 4.0).call(fails_first(errors.STORE_FULL), b"x")
     assert not waits
+
+
+async def test_a_try_without_an_answer_is_not_forgotten(waits: list[float]) -> None:
+    """The first try may have had its effect: that a later one was refused for now does not say the contrary."""
+    left = [Failed(Status(grpc.StatusCode.UNAVAILABLE, "gone", ())), Failed(to_status(errors.STORE_FULL, "not now"))]
+
+    def method(request: bytes, timeout: float) -> bytes:
+        raise left.pop(0)
+
+    with pytest.raises(Unreachable, match="STORE_FULL"):
+        await Caller("here", 4.0).call(method, b"x")
+    assert not left
 
 
 async def test_what_cannot_succeed_is_not_tried_again(waits: list[float]) -> None:
