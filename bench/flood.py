@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 
 import grpc.aio
 
-from bench.ledger import RESULT_BYTES, Ledger, accepted_run
+from bench.ledger import RESULT_BYTES, Ledger, accepted_runs
 from wheeld.bench.load import RawCall, connect
 from wheeld.client.failures import failure_of
 
@@ -78,9 +78,9 @@ class Flood:
                 continue
             self.slowest_s = max(self.slowest_s, time.monotonic() - sent)
             if self._ledger is not None or len(answer) != RESULT_BYTES * self._batch:
-                run = accepted_run(answer, self._batch)
-                if self._ledger is not None:
-                    self._ledger.accept(run)
+                for run in accepted_runs(answer, self._batch):
+                    if self._ledger is not None:
+                        self._ledger.accept(run)
             self.accepted += self._batch
             return True
 

@@ -1,12 +1,14 @@
 """What was accepted and what became of it, at one byte a job: ten million of them fit a benchmark's client.
 
-Owns: counts by sequence number, which a job's id carries and which the jobs of one batch take in a run (decision 4).
+Owns: counts by sequence number, which a job's id carries and which jobs that were decided together take in a run
+(decision 4).
 Invariant: a job counts as done only when the daemon settled it; delivered again and done again are told apart.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import pairwise
 
 from wheeld.model.ids import id_from_text, unpack_id
 from wheeld.wire.pb.v1 import job_service_pb2
@@ -29,16 +31,28 @@ def seq_of_token(token: bytes) -> int:
     return int.from_bytes(token[6:14], "big")
 
 
-def accepted_run(answer: bytes, jobs: int) -> range:
-    """The sequence numbers that an answer names; raises when a job of the batch was refused."""
+def accepted_runs(answer: bytes, jobs: int) -> list[range]:
+    """The sequence numbers that an answer names, one run for each slice in which the daemon decided the batch; raises
+    when a job of the batch was refused.
+    """
     results = job_service_pb2.BatchCreateJobsResponse.FromString(answer).results
     if len(answer) != RESULT_BYTES * jobs:
         refused = [result.code for result in results if result.code]
         raise RuntimeError(f"an answer of {len(results)} results to {jobs} jobs, refused: {refused[:3]}")
-    run = range(seq_of(results[0].job_id), seq_of(results[-1].job_id) + 1)
-    if len(run) != jobs:
-        raise RuntimeError(f"the batch's numbers are no run: {results[0].job_id} to {results[-1].job_id}")
-    return run
+    runs = _runs([result.job_id for result in results])
+    ordered = sorted(runs, key=lambda run: run.start)
+    if any(after.start < before.stop for before, after in pairwise(ordered)):
+        raise RuntimeError(f"an answer names a job twice, between {results[0].job_id} and {results[-1].job_id}")
+    return runs
+
+
+def _runs(job_ids: list[str]) -> list[range]:
+    """Halved until each part's numbers are a run: few ids are read, for a slice is hundreds of jobs."""
+    run = range(seq_of(job_ids[0]), seq_of(job_ids[-1]) + 1)
+    if len(run) == len(job_ids):
+        return [run]
+    middle = len(job_ids) // 2
+    return _runs(job_ids[:middle]) + _runs(job_ids[middle:])
 
 
 class Ledger:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bench.ledger import Ledger, accepted_run, seq_of, seq_of_token
+from bench.ledger import Ledger, accepted_runs, seq_of, seq_of_token
 from bench.scale import rate_over
 from bench.watch import parse_metrics
 from wheeld.model.ids import id_to_text, pack_id
@@ -27,14 +27,16 @@ def test_a_number_is_the_same_from_id_and_token() -> None:
         assert seq_of(id_to_text(pack_id(9, 8, seq))) == seq_of_token(token(seq)) == seq
 
 
-def test_an_answer_names_its_run() -> None:
-    assert accepted_run(answer(7, 8, 9), 3) == range(7, 10)
+@pytest.mark.parametrize("seqs", [(7, 8, 9), (7, 8, 12, 13, 14, 3), (5,), (9, 8, 7)])
+def test_an_answer_names_its_runs(seqs: tuple[int, ...]) -> None:
+    runs = accepted_runs(answer(*seqs), len(seqs))
+    assert [seq for run in runs for seq in run] == list(seqs)
 
 
-@pytest.mark.parametrize("bad", [answer(7, 8), answer(7, 9, 10), answer(7, 8, 9, code=15)], ids=["few", "gap", "no"])
+@pytest.mark.parametrize("bad", [answer(7, 8), answer(7, 8, 7), answer(7, 8, 9, code=15)], ids=["few", "twice", "no"])
 def test_an_answer_that_is_not_all_yes_is_refused(bad: bytes) -> None:
     with pytest.raises(RuntimeError):
-        accepted_run(bad, 3)
+        accepted_runs(bad, 3)
 
 
 def test_all_done_once_is_a_clean_account() -> None:
