@@ -9,6 +9,7 @@ import random
 import struct
 from collections.abc import Sequence
 
+from wheeld.client.jobs import length_delimited
 from wheeld.wire.pb.v1 import job_pb2, job_service_pb2, worker_service_pb2
 
 ACK_HEAD = b"\x0a\x23\x0a\x18"
@@ -59,15 +60,4 @@ def acks(tokens: Sequence[bytes], receive_us: int) -> list[bytes]:
 
 def settle_message(gathered: Sequence[bytes]) -> bytes:
     """Acks as a StreamLeasesRequest."""
-    body = b"".join(gathered)
-    return b"\x1a" + varint(len(body)) + body
-
-
-def varint(value: int) -> bytes:
-    """Base-128, as protobuf writes it."""
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
+    return length_delimited(b"\x1a", b"".join(gathered))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from wheeld.client.channel import TRY_S_MAX
 from wheeld.client.failures import Backoff, Unreachable, failure_of, refusal, unanswered
-from wheeld.client.jobs import length_delimited
+from wheeld.client.jobs import length_delimited, varint
 from wheeld.client.submits import SubmitStream
 from wheeld.model import errors
 from wheeld.model.errors import Refused, WheeldError
@@ -123,7 +123,7 @@ class Delivery:
             self._loop.call_soon(self._fail, batch, refused)
             return
         self._used_s = batch.sent_s = self._loop.time()
-        stream.send(_NUMBER_TAG + _varint(batch.number) + (b"" if stream.named else self._session) + batch.body)
+        stream.send(_NUMBER_TAG + varint(batch.number) + (b"" if stream.named else self._session) + batch.body)
         stream.named = True
         self._watch_from(min(batch.sent_s + TRY_S_MAX, batch.deadline_s))
 
@@ -176,12 +176,3 @@ class Delivery:
             self.close()
         elif self._stream is not None:
             self._watch_from(self._used_s + IDLE_S_MAX)
-
-
-def _varint(number: int) -> bytes:
-    head = bytearray()
-    while number > 127:
-        head.append(number & 127 | 128)
-        number >>= 7
-    head.append(number)
-    return bytes(head)

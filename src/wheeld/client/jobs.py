@@ -95,12 +95,17 @@ def length_delimited(tag: bytes, body: bytes) -> bytes:
     size = len(body)
     if size < 128:
         return b"%b%c%b" % (tag, size, body)
-    head = bytearray(tag)
-    while size > 127:
-        head.append(size & 127 | 128)
-        size >>= 7
-    head.append(size)
-    return bytes(head) + body
+    return tag + varint(size) + body
+
+
+def varint(value: int) -> bytes:
+    """Base-128, as protobuf writes it."""
+    out = bytearray()
+    while value > 127:
+        out.append(value & 127 | 128)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
 
 
 def head_of(type: str, options: JobOptions) -> bytes:

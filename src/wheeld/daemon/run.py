@@ -16,6 +16,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from wheeld.daemon.config import Loaded, written
 from wheeld.daemon.drain import StopSignals, drain
 from wheeld.daemon.node import Node
+from wheeld.model import limits
 from wheeld.model.errors import StartFailure
 from wheeld.runtime.logs import configure_logs, get_logger
 from wheeld.runtime.memory import tune_malloc
@@ -24,8 +25,6 @@ EXIT_OK = 0
 EXIT_CRASH = 70
 SWITCH_INTERVAL_S = 0.0005
 """How long a thread that was asked for the GIL may keep it: the journal's thread must not wait for the default 5 ms."""
-COLLECT_AFTER = 200
-"""New objects between two collections of the youngest: a look at Python's usual 700 takes longer than the loop may."""
 
 Beside = Callable[[Node], AbstractAsyncContextManager[None]]
 """What runs beside a node that serves, and ends before the node drains."""
@@ -61,7 +60,7 @@ async def serve(loaded: Loaded, beside: Beside = _nothing) -> int:
         await starting
         # What start has built lives as long as the process: the collector, which was off so far, need not look at it.
         gc.freeze()
-        gc.set_threshold(COLLECT_AFTER)
+        gc.set_threshold(limits.COLLECT_AFTER)
         gc.enable()
         announce(node)
         async with beside(node):

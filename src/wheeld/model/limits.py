@@ -147,6 +147,10 @@ SESSION_AGE_MS_MAX: Final = HOUR_MS
 """A producer's batch can be asked for again at least this long."""
 
 # Memory and disk
+LOCK_ORPHAN_MS_MAX: Final = 10 * SECOND_MS
+"""How long the children of a daemon that was killed may take to die: the kernel kills them, but a write or a sync that
+is under way is ended first."""
+LOCK_LOOK_MS: Final = 10
 MALLOC_LARGE_BYTES: Final = 1 * MIB
 """Blocks of this size and more come from the system one by one, and go back to it. A usual batch is smaller."""
 MALLOC_SPARE_BYTES: Final = 32 * MIB
@@ -187,6 +191,9 @@ GROUPS_IN_FLIGHT_MAX: Final = 2
 """Groups handed to the journal and not yet durable; the second one only when it is full."""
 CHECKPOINT_EAGER_BYTES: Final = 48 * MIB
 """Past this much that is not folded, the next checkpoint does not wait for its time."""
+DISK_FULL_BYTES: Final = 2 * SEGMENT_BYTES
+"""With less than this free, LMDB's EIO is the short write of a disk that filled up meanwhile. A segment that was being
+made may have been given back since."""
 DISK_SLACK_BYTES: Final = 16 * MIB
 """Of the free space below which submits are refused, what stands for no file in particular."""
 BACKLOG_READY_LOW: Final = 200_000
@@ -223,6 +230,8 @@ LEAD_PERCENT: Final = 125
 BEAT_MS_MAX: Final = 60 * SECOND_MS
 """An idle daemon beats at least this often."""
 LOOP_PROBE_PERIOD_MS: Final = 10
+COLLECT_AFTER: Final = 200
+"""New objects between two collections of the youngest: a look at Python's usual 700 takes longer than the loop may."""
 LOOP_PROBE_SAMPLES: Final = 4096
 """The newest lags of the event loop, of which the percentiles are told."""
 STALL_US: Final = 500

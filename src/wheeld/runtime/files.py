@@ -12,12 +12,9 @@ import time
 from pathlib import Path
 from typing import Final, Self
 
+from wheeld.model import limits
+
 LOCK_NAME: Final = "lock"
-ORPHAN_SECONDS_MAX: Final = 10.0
-"""How long the children of a daemon that was killed may take to die: the kernel kills them, but a write or a sync that
-is under way is ended first.
-"""
-ORPHAN_LOOK_SECONDS: Final = 0.01
 
 
 def fsync_directory(path: Path) -> None:
@@ -82,7 +79,7 @@ class DirectoryLock:
         """Take the lock of an existing directory, or raise DirectoryLockedError: at once when its holder lives, after
         a moment when only children of a killed one are left.
         """
-        give_up_s = time.monotonic() + ORPHAN_SECONDS_MAX
+        give_up_s = time.monotonic() + limits.LOCK_ORPHAN_MS_MAX / 1000
         while True:
             try:
                 return cls._take(directory)
@@ -90,7 +87,7 @@ class DirectoryLock:
                 holder = error.holder_pid
                 if holder is None or _lives(holder) or time.monotonic() > give_up_s:
                     raise
-            time.sleep(ORPHAN_LOOK_SECONDS)
+            time.sleep(limits.LOCK_LOOK_MS / 1000)
 
     @classmethod
     def _take(cls, directory: Path) -> DirectoryLock:

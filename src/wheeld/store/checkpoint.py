@@ -27,10 +27,6 @@ from wheeld.store.layout import RECORD_VERSION, Table
 from wheeld.store.pace import Pace
 
 PRUNE_EVERY_MS: Final = 10 * limits.MINUTE_MS
-FULL_DISK_BYTES: Final = 2 * limits.SEGMENT_BYTES
-"""With less than this free, LMDB's EIO is the short write of a disk that filled up meanwhile. A segment that was being
-made may have been given back since.
-"""
 
 
 class StoreFullError(Exception):
@@ -296,7 +292,7 @@ def is_full(error: Exception, place: str | os.PathLike[str]) -> bool:
     code = error.errno if isinstance(error, OSError) else getattr(error, "code", 0)
     if isinstance(error, lmdb.Error) and code == errno.EIO:
         found = os.statvfs(place)
-        return found.f_bavail * found.f_frsize < FULL_DISK_BYTES
+        return found.f_bavail * found.f_frsize < limits.DISK_FULL_BYTES
     return code in (errno.ENOSPC, errno.EDQUOT)
 
 

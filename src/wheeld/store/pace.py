@@ -1,8 +1,8 @@
 """How much one commit folds: as little as the places that it writes to allow.
 
 Owns the size of the next fold. A commit ends with one sync of all that it wrote, and a sync of the journal that comes
-meanwhile waits for it: 128 MB held it up for 0.2 s, 16 MB for 0.02 s. But each place into which jobs go costs a page
-that is only filled up further, so jobs that lie far apart are gathered until such pages are the smaller part.
+meanwhile waits for it, the longer the more was written. But each place into which jobs go costs a page that is only
+filled up further, so jobs that lie far apart are gathered until such pages are the smaller part.
 Invariant: between its least and its most.
 """
 

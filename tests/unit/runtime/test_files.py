@@ -71,10 +71,10 @@ def test_what_a_killed_holder_left_behind_is_waited_for(tmp_path: Path, monkeypa
     )
     with subprocess.Popen([sys.executable, "-c", holder], stdin=subprocess.PIPE) as process:
         assert process.wait() == 0
-        monkeypatch.setattr("wheeld.runtime.files.ORPHAN_SECONDS_MAX", 0.0)
+        monkeypatch.setattr("wheeld.model.limits.LOCK_ORPHAN_MS_MAX", 0)
         with pytest.raises(DirectoryLockedError):
             DirectoryLock.acquire(tmp_path)
-        monkeypatch.setattr("wheeld.runtime.files.ORPHAN_SECONDS_MAX", 60.0)
+        monkeypatch.setattr("wheeld.model.limits.LOCK_ORPHAN_MS_MAX", 60_000)
         assert process.stdin is not None
         threading.Timer(0.1, process.stdin.close).start()
         DirectoryLock.acquire(tmp_path).release()

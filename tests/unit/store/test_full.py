@@ -10,7 +10,8 @@ from types import SimpleNamespace
 import lmdb
 import pytest
 
-from wheeld.store.checkpoint import FULL_DISK_BYTES, is_full
+from wheeld.model.limits import DISK_FULL_BYTES
+from wheeld.store.checkpoint import is_full
 
 
 def failure(kind: type[lmdb.Error], code: int) -> lmdb.Error:
@@ -20,7 +21,7 @@ def failure(kind: type[lmdb.Error], code: int) -> lmdb.Error:
     return error
 
 
-@pytest.mark.parametrize(("free_bytes", "full"), [(0, True), (FULL_DISK_BYTES - 4096, True), (FULL_DISK_BYTES, False)])
+@pytest.mark.parametrize(("free_bytes", "full"), [(0, True), (DISK_FULL_BYTES - 4096, True), (DISK_FULL_BYTES, False)])
 def test_a_short_write_is_a_full_disk_only_where_there_is_no_room(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free_bytes: int, full: bool
 ) -> None:
