@@ -1,4 +1,4 @@
-"""Histograms of the loop's lag as the benchmark reads them: cumulative counts, from metrics or from samples.
+"""Histograms of the loop's lag as the benchmark reads them: cumulative counts, from metrics or from a probe.
 
 Owns their percentiles. Does not own the bounds (`metrics`). Invariant: a percentile is the upper bound of its bucket,
 so it never looks better than it was.
@@ -7,6 +7,7 @@ so it never looks better than it was.
 from __future__ import annotations
 
 import math
+from itertools import accumulate
 
 from wheeld.metrics.names import LOOP_LAG_BUCKETS_SECONDS
 from wheeld.model import limits
@@ -18,10 +19,9 @@ Histogram = list[tuple[float, float]]
 """(bound in seconds, samples at or below it), ascending."""
 
 
-def histogram_of(lags_us: list[int]) -> Histogram:
-    """The same of single lags, in microseconds."""
-    bounds = (*LOOP_LAG_BUCKETS_SECONDS, math.inf)
-    return [(bound, float(sum(1 for lag_us in lags_us if lag_us <= round(bound * 1e6, 3)))) for bound in bounds]
+def histogram_of(counts: list[int]) -> Histogram:
+    """The same of a probe's counts, one for each bucket; empty for none."""
+    return list(zip((*LOOP_LAG_BUCKETS_SECONDS, math.inf), map(float, accumulate(counts)), strict=bool(counts)))
 
 
 def between(before: Histogram, after: Histogram) -> Histogram:

@@ -19,8 +19,7 @@ from wheeld.driver.far import FarTier
 from wheeld.driver.groups import Groups
 from wheeld.driver.jobs import Jobs
 from wheeld.driver.lead import Lead
-from wheeld.driver.probe import LoopProbe
-from wheeld.driver.pump import OpenDeadline, Pump
+from wheeld.driver.pump import Pump
 from wheeld.driver.recovery import epoch_of, restored_from
 from wheeld.driver.repeats import answer_repeats
 from wheeld.driver.slices import slices_of
@@ -30,7 +29,9 @@ from wheeld.model.entry import Outcome
 from wheeld.model.errors import Refused
 from wheeld.model.ids import NO_ID
 from wheeld.runtime.clock import Clock
+from wheeld.runtime.probe import LoopProbe
 from wheeld.runtime.tasks import TaskSupervisor
+from wheeld.runtime.timer import OpenDeadline
 from wheeld.store.api import Store
 
 KEY_RECORD_ABSENT = NO_ID + bytes(16)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Protocol
 
 from wheeld.core.api import Core
 from wheeld.driver.api import Outbox
@@ -17,22 +16,9 @@ from wheeld.driver.groups import Groups
 from wheeld.driver.lead import Lead
 from wheeld.model import limits
 from wheeld.runtime.clock import Clock
+from wheeld.runtime.timer import Deadline, OpenDeadline
 
 RELEASE_JOBS_MAX = limits.GRANTS_PER_TICK_MAX
-
-
-class Deadline(Protocol):
-    """The firing clock: `runtime.timer.FiringTimer`, or a simulated one."""
-
-    def arm(self, deadline_ms: int) -> None:
-        """Call back at this wall-clock time; replaces what was armed."""
-
-    def close(self) -> None:
-        """Never call back again."""
-
-
-OpenDeadline = Callable[[Callable[[bool], None]], Deadline]
-"""Makes the firing clock with the callback that it is to run."""
 
 
 class Pump:

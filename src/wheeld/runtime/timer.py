@@ -33,6 +33,20 @@ class DeadlineSource(Protocol):
         """Close the descriptor."""
 
 
+class Deadline(Protocol):
+    """The firing clock: `FiringTimer`, or a simulated one."""
+
+    def arm(self, deadline_ms: int) -> None:
+        """Call back at this wall-clock time; replaces what was armed."""
+
+    def close(self) -> None:
+        """Never call back again."""
+
+
+OpenDeadline = Callable[[Callable[[bool], None]], Deadline]
+"""Makes the firing clock with the callback that it is to run."""
+
+
 class FiringTimer:
     """See the module. The callback gets True when the wall clock was stepped: what is due by the new time?"""
 

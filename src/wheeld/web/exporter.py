@@ -17,11 +17,11 @@ from prometheus_client.metrics_core import Metric as Family
 from wheeld.admission.gate import Gate
 from wheeld.core.api import HISTOGRAM_BUCKETS, QueueView, histogram_upper_us
 from wheeld.driver.api import Driver
-from wheeld.driver.probe import LoopProbe
 from wheeld.metrics import names
 from wheeld.metrics.calls import CallCounts
 from wheeld.metrics.histogram import counts_of, cumulative
 from wheeld.runtime.clock import Clock
+from wheeld.runtime.probe import LoopProbe
 
 BOUNDS_US = [histogram_upper_us(index) for index in range(HISTOGRAM_BUCKETS)]
 _COARSE_US = [bound * 1_000_000 for bound in names.SKEW_BUCKETS_SECONDS]

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-from itertools import accumulate
 
 from wheeld.bench.histogram import between, bound_of, figures_of, histogram_of
 from wheeld.bench.idle import idle
 from wheeld.bench.judge import Report
 from wheeld.bench.slo import check_levels, parse_level
 from wheeld.bench.stalls import histograms
-from wheeld.driver.probe import LagHistogram
 from wheeld.metrics.names import LOOP_LAG_BUCKETS_SECONDS
+from wheeld.runtime.probe import LagHistogram
 
 
 def page(counts: list[int]) -> str:
@@ -44,16 +43,15 @@ def test_a_sample_lies_below_its_bound() -> None:
     assert histogram.counts[-1] == 1 and histogram.total_us == 10_001_001
 
 
-def test_single_lags_make_the_same_histogram_as_the_probe() -> None:
-    lags_us = [0, 50, 51, 499, 500, 501, 1_000, 999_999, 1_000_000, 1_000_001]
+def test_a_probe_makes_the_same_histogram_as_its_metrics() -> None:
     probe = LagHistogram()
-    for lag_us in lags_us:
+    for lag_us in (0, 500, 501, 10_000_000):
         probe.add(lag_us)
-    counted = [int(count) for _, count in histogram_of(lags_us)]
-    assert counted == list(accumulate(probe.counts))
+    found = histogram_of(probe.counts)
+    assert dict(found)[0.0005] == 2.0 and found[-1] == (math.inf, 4.0)
+    assert math.isnan(bound_of(histogram_of([]), 0.5))
 
 
 async def test_an_idle_loop_is_sampled() -> None:
-    lags_us, own_us = await idle(0.3)
-    assert 1 <= len(lags_us) == len(own_us)
-    assert all(0 <= own <= lag for lag, own in zip(lags_us, own_us, strict=True))
+    counts, own = await idle(0.3)
+    assert sum(counts) == sum(own) >= 1

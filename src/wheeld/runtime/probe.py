@@ -11,10 +11,10 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left
 
-from wheeld.driver.pump import OpenDeadline
 from wheeld.metrics.names import LOOP_LAG_BUCKETS_SECONDS
 from wheeld.model import limits
 from wheeld.runtime.clock import Clock
+from wheeld.runtime.timer import OpenDeadline
 from wheeld.runtime.waiting import CpuWaiting
 
 _BOUNDS_US = [round(bound * 1e6) for bound in LOOP_LAG_BUCKETS_SECONDS]
