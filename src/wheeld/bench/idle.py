@@ -1,8 +1,8 @@
 """An idle process that times its own loop: what the machine does to a deadline while nobody holds it up.
 
 `python -m wheeld.bench.idle SECONDS` runs the daemon's probe on a loop that has nothing else to do, and prints its
-counts as [all, own], for `stalls`: what a hypervisor takes away is in no account of the process, so the daemon's figures
-mean little without an idle neighbour's.
+counts as [all, own], for `stalls`: what a hypervisor takes away is in no account of the process, so that the daemon's
+figures mean little without an idle neighbour's.
 """
 
 from __future__ import annotations

@@ -68,6 +68,8 @@ async def stalls(terms: Terms, http: str, rate: int, seconds: float) -> Report:
         report.figures |= figures_of(name, between(before[name], found))
     for name, found in idled.items():
         report.figures |= figures_of(name, found)
+    if not all(idled.values()):
+        report.failures.append("the idle process beside it failed")
     report.figures["samples"] = int(after["loop"][-1][1] - before["loop"][-1][1])
     report.figures["flood_jobs_per_s"] = round(int(out) / (seconds + 3))
     report.failures += lived["failures"]
